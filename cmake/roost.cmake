@@ -1,0 +1,92 @@
+# Functions of this build: one target a folder, with its dependencies declared and enforced.
+
+add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wno-missing-field-initializers
+                    $<$<COMPILE_LANGUAGE:C>:-Wno-non-virtual-dtor> $<$<COMPILE_LANGUAGE:C>:-Wno-overloaded-virtual>)
+if(NOT ROOST_LAX)
+  add_compile_options(-Werror)
+endif()
+if(ROOST_SANITIZE)
+  add_compile_options(-fsanitize=${ROOST_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${ROOST_SANITIZE})
+else()
+  add_compile_options(-fstack-protector-strong)
+  add_link_options(-Wl,-z,relro,-z,now)
+  if(CMAKE_BUILD_TYPE MATCHES Rel)
+    add_compile_definitions(_FORTIFY_SOURCE=2)
+  endif()
+endif()
+find_program(ROOST_MOLD mold)
+if(ROOST_MOLD)
+  add_link_options(-fuse-ld=mold)
+endif()
+
+# roost_library(NAME SOURCES … DEPENDS …): the static library of one folder of core/. It sees only the headers of what it depends
+# on: sources include "folder/header.hpp", so the check below can hold every include against DEPENDS.
+function(roost_library name)
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPENDS" ${ARGN})
+  add_library(roost_${name} STATIC ${arg_SOURCES})
+  target_include_directories(roost_${name} PUBLIC ${PROJECT_SOURCE_DIR}/core)
+  set(allowed ${name})
+  foreach(dependency IN LISTS arg_DEPENDS)
+    if(TARGET roost_${dependency})
+      target_link_libraries(roost_${name} PUBLIC roost_${dependency})
+      get_target_property(more roost_${dependency} ROOST_ALLOWED)
+      list(APPEND allowed ${dependency})
+      if(more)
+        list(APPEND allowed ${more})
+      endif()
+    else()
+      target_link_libraries(roost_${name} PUBLIC ${dependency})
+    endif()
+  endforeach()
+  list(REMOVE_DUPLICATES allowed)
+  set_target_properties(roost_${name} PROPERTIES ROOST_ALLOWED "${allowed}")
+  roost_check_includes(${name} "${allowed}")
+endfunction()
+
+# Stops the configuration where a file of core/NAME includes a folder that NAME does not depend on.
+function(roost_check_includes name allowed)
+  file(GLOB files CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/core/${name}/*.hpp ${PROJECT_SOURCE_DIR}/core/${name}/*.cpp)
+  foreach(file IN LISTS files)
+    file(STRINGS ${file} includes REGEX "^#include \"[a-z]+/")
+    foreach(line IN LISTS includes)
+      string(REGEX REPLACE "^#include \"([a-z]+)/.*" "\\1" folder "${line}")
+      if(NOT folder IN_LIST allowed)
+        message(FATAL_ERROR "${file}: ${line}: core/${name} must not depend on core/${folder} (docs/architecture.md)")
+      endif()
+    endforeach()
+  endforeach()
+endfunction()
+
+# roost_plugin(NAME KIND SOURCES … LINK …): a plugin, with its manifest NAME.roost.json (from manifest.json.in beside the
+# sources; @SHA256@ is filled in after linking) in the plugin directory. A plugin sees core/abi and nothing else of core/.
+function(roost_plugin name)
+  cmake_parse_arguments(arg "" "" "SOURCES;LINK" ${ARGN})
+  add_library(${name} MODULE ${arg_SOURCES})
+  set_target_properties(${name} PROPERTIES PREFIX "" LIBRARY_OUTPUT_DIRECTORY ${ROOST_PLUGIN_DIR})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/core/abi/include ${PROJECT_SOURCE_DIR}/plugins)
+  target_link_libraries(${name} PRIVATE ${arg_LINK})
+  target_link_options(${name} PRIVATE -Wl,--exclude-libs,ALL -Wl,--version-script=${PROJECT_SOURCE_DIR}/core/abi/plugin.map)
+  set_target_properties(${name} PROPERTIES LINK_DEPENDS ${PROJECT_SOURCE_DIR}/core/abi/plugin.map)
+  set(ROOST_PLUGIN_VERSION ${PROJECT_VERSION})
+  add_custom_command(TARGET ${name} POST_BUILD
+    COMMAND ${CMAKE_COMMAND} -DLIBRARY=$<TARGET_FILE:${name}> -DTEMPLATE=${CMAKE_CURRENT_SOURCE_DIR}/manifest.json.in
+            -DOUTPUT=${ROOST_PLUGIN_DIR}/${name}.roost.json -DVERSION=${PROJECT_VERSION} -P ${PROJECT_SOURCE_DIR}/cmake/manifest.cmake
+    VERBATIM)
+  set_property(TARGET ${name} APPEND PROPERTY LINK_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/manifest.json.in)
+endfunction()
+
+# roost_test(NAME SOURCES … LINK …): one GoogleTest program, run by ctest with the label LABEL (unit by default).
+function(roost_test name)
+  cmake_parse_arguments(arg "" "LABEL" "SOURCES;LINK" ${ARGN})
+  if(NOT arg_LABEL)
+    set(arg_LABEL unit)
+  endif()
+  add_executable(${name} ${arg_SOURCES})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
+  target_link_libraries(${name} PRIVATE ${arg_LINK} GTest::gtest GTest::gmock GTest::gtest_main)
+  target_compile_definitions(${name} PRIVATE ROOST_SOURCE_DIR="${PROJECT_SOURCE_DIR}" ROOST_BINARY_DIR="${CMAKE_BINARY_DIR}"
+                             ROOST_PLUGIN_DIR="${ROOST_PLUGIN_DIR}")
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES LABELS ${arg_LABEL} TIMEOUT 300)
+endfunction()

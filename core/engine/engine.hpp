@@ -1,0 +1,151 @@
+// Engine: the level-triggered reconciler and the only writer of sessions. API handlers say what is wanted; the engine commits
+// it, then drives the platform there one recorded step at a time. It owns no thread and never blocks.
+// Thread safety: commands may be called from any thread (they are posted to the scheduler); completions run on the engine's
+// thread and must not block. reads() and the const functions may be called from any thread.
+// Invariants: one mutating backend call at a time for a session; no volume is released without a release-grade receipt.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "base/result.hpp"
+#include "engine/ports.hpp"
+#include "engine/read_model.hpp"
+#include "model/message.hpp"
+#include "model/session.hpp"
+
+namespace roost {
+
+struct EngineOptions {
+  std::string replica = "roostd";           // who holds the leader lease
+  std::int64_t lease_ms = 10'000;
+  std::int64_t resync_ms = 60'000;          // every session is looked at again at least so often (and the orphan sweep runs)
+  std::int64_t poll_ms = 500;               // while something is under way and the backend's watch is quiet
+  std::int64_t backoff_first_ms = 200;
+  std::int64_t backoff_max_ms = 60'000;
+  std::int64_t sessions_per_user = 20;
+  std::int64_t sessions_total = 100'000;
+  std::int64_t concurrent_starts = 64;
+  std::int64_t concurrent_tasks = 8;
+  std::int64_t tombstone_ms = 30LL * 24 * 3600 * 1000;
+  std::int64_t idempotency_ms = 24LL * 3600 * 1000;
+  std::int64_t queue_max = 1000;            // unacknowledged chat messages of a session
+  std::int64_t message_tries = 5;           // then it is dead
+  std::int64_t history_ms = 30LL * 24 * 3600 * 1000;
+  bool chat_wakes = true;
+  Size size_small{1000, std::int64_t{1} << 30};
+  Size size_large{2000, std::int64_t{2} << 30};
+  std::int64_t volume_bytes = 5 * (std::int64_t{1} << 30);
+  // Derives the secrets and the URL of a session; pure.
+  std::function<std::string(const Session&)> login_secret;
+  std::function<std::string(const Session&)> workspace_token;
+  std::function<std::string(const std::string& id)> workspace_url;
+};
+
+// The circumstances of a command, from the request's headers and query.
+struct CommandOptions {
+  std::string idempotency_key;             // empty: none
+  std::optional<std::uint64_t> if_match;   // the session's revision; another one is CONFLICT
+  bool dry_run = false;                    // checks everything, commits nothing
+  std::string actor;                       // the API key's name, for the audit trail
+};
+
+struct DeleteOptions {
+  bool skip_backup = false;       // the caller checked that the actor is an admin
+  bool override_losses = false;   // likewise
+};
+
+// Things that happen to a session, for SSE and the audit trail. `data` is ready to be sent.
+struct Event {
+  std::string session_id;
+  std::string user_id;
+  std::string type;    // "session.phase", "session.created", "session.deleted", "message.queued", "message.answered", "operation.step"
+  std::int64_t at_us = 0;
+  Json data;
+};
+
+struct Ports {
+  Store* store = nullptr;
+  Compute* compute = nullptr;
+  BackupStorage* backup = nullptr;
+  Clock* clock = nullptr;
+  Random* random = nullptr;
+  Scheduler* scheduler = nullptr;
+};
+
+class Engine {
+ public:
+  Engine(Ports ports, EngineOptions options);  // the ports outlive it
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // Loads every session, takes the lease, begins to reconcile. Retries while the store is away: ready() says when it is done.
+  void start();
+  // Stops beginning new steps, releases the lease, answers once no call is under way.
+  void stop(std::function<void()> stopped);
+  // OK once the read model is loaded and the backends answer; else UNAVAILABLE with the reason.
+  [[nodiscard]] Status ready() const;
+  void reconfigure(EngineOptions options);
+
+  [[nodiscard]] const ReadModel& reads() const;
+
+  // ---- commands ----
+  // EXHAUSTED past a cap. With an idempotency key that was used before: that session (INVALID where the user differs).
+  void create(std::string user_id, CommandOptions, Done<SessionView>);
+  // CONFLICT while the session is being deleted; NOT_FOUND; each answers the session as committed.
+  void sleep(std::string id, CommandOptions, Done<SessionView>);
+  void wake(std::string id, CommandOptions, Done<SessionView>);
+  void scale(std::string id, bool up, CommandOptions, Done<SessionView>);
+  // Begins the delete machine, or changes its options where it runs already. Answers as soon as that is recorded; for an id with a
+  // tombstone: that tombstone. Its progress: on_deleted, operation(), events.
+  struct DeleteAnswer {
+    SessionView session;                // null where it is gone
+    std::optional<Tombstone> tombstone;
+    Operation operation;
+  };
+  void remove(std::string id, DeleteOptions, CommandOptions, Done<DeleteAnswer>);
+  // Calls `done` once the session has its tombstone, or at the deadline with DEADLINE.
+  void wait_deleted(std::string id, std::int64_t timeout_ms, Done<Tombstone> done);
+  // From the read model, or the tombstone in the store. NOT_FOUND.
+  void find_tombstone(std::string id, Done<Tombstone> done);
+  void find_operation(std::string operation_id, Done<Json> done);  // NOT_FOUND
+  // Notes that a person or program used the workspace (from the gateway); written at most once a minute.
+  void touch(std::string id);
+
+  // ---- chat ----
+  struct Queued {
+    Message message;
+    std::int64_t queue_length = 0;
+  };
+  // EXHAUSTED where the queue is full.
+  void chat(std::string id, std::string text, CommandOptions, Done<Queued>);
+  // Up to `max` (1..100) messages from the head of the queue; waits up to wait_ms for one. They are invisible to other claims for
+  // visibility_ms (1 s .. 12 h). Order is strict: while the head is claimed nothing behind it is offered.
+  void claim(std::string id, int max, std::int64_t wait_ms, std::int64_t visibility_ms, Done<std::vector<Message>>);
+  // NOT_FOUND: no such message. Acknowledging an answered one again answers the same. `claim`: empty, or must be the present one (CONFLICT).
+  void ack(std::string id, std::string message_id, std::string claim, Json reply, Done<Message>);
+  // Pending and answered messages in order, from after `after`.
+  void history(std::string id, std::string after, int limit, Done<std::vector<Message>>);
+
+  // Called on the engine's thread. Set before start().
+  void on_event(std::function<void(const Event&)> listener);
+
+  struct Statistics {  // for metrics
+    std::int64_t steps = 0, step_failures = 0, conflicts = 0, orphans = 0, calls_overdue = 0;
+    std::int64_t queue_depth = 0, in_flight = 0;
+    bool leader = false;
+  };
+  [[nodiscard]] Statistics statistics() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace roost
