@@ -1,0 +1,110 @@
+#include "model/receipt.hpp"
+
+#include "model/fields.hpp"
+
+namespace roost {
+namespace {
+
+bool blocks_release(const Skipped& skipped) {
+  return skipped.count > 0 && (skipped.kind == "file" || skipped.kind == "directory" || skipped.kind == "symlink" ||
+                               skipped.kind == "hardlink");
+}
+
+}  // namespace
+
+std::string release_blocker(const Receipt& receipt, const std::string& operation_id, const std::string& volume_uid,
+                            bool override_losses) {
+  if (receipt.operation_id.empty() || receipt.operation_id != operation_id) return "the receipt is of another operation";
+  if (receipt.volume_uid.empty() || receipt.volume_uid != volume_uid) return "the receipt is of another volume";
+  if (receipt.archive.empty()) return "the receipt names no archive";
+  if (receipt.archive_sha256.size() != 64 || receipt.tree_hash.size() != 64) return "the receipt carries no hashes";
+  if (receipt.verified_at_us <= 0) return "the archive was not read back";
+  if (receipt.live) return "the backup was taken while the workspace could write";
+  if (receipt.exclusions) return "the backup left files out on request";
+  if (receipt.files == 0 && !receipt.empty_volume) return "the receipt counts no files, and does not say that the volume was empty";
+  if (!override_losses) {
+    for (const Skipped& skipped : receipt.skipped) {
+      if (blocks_release(skipped)) {
+        return "the backup had to skip " + std::to_string(skipped.count) + " " + skipped.kind + "(s), " + skipped.reason +
+               ", e.g. " + skipped.example;
+      }
+    }
+  }
+  return {};
+}
+
+Json to_json(const Receipt& receipt) {
+  Json skipped = Json::array();
+  for (const Skipped& s : receipt.skipped) {
+    skipped.push(Json::object({{"kind", s.kind}, {"reason", s.reason}, {"count", s.count}, {"example", s.example}}));
+  }
+  return Json::object({{"backup_id", receipt.backup_id},
+                       {"archive", receipt.archive},
+                       {"session_id", receipt.session_id},
+                       {"operation_id", receipt.operation_id},
+                       {"volume_uid", receipt.volume_uid},
+                       {"files", receipt.files},
+                       {"bytes", receipt.bytes},
+                       {"archive_bytes", receipt.archive_bytes},
+                       {"archive_sha256", receipt.archive_sha256},
+                       {"tree_hash", receipt.tree_hash},
+                       {"made_at_us", receipt.made_at_us},
+                       {"verified_at_us", receipt.verified_at_us},
+                       {"live", receipt.live},
+                       {"exclusions", receipt.exclusions},
+                       {"empty_volume", receipt.empty_volume},
+                       {"skipped", std::move(skipped)}});
+}
+
+Result<Receipt> receipt_from_json(const Json& document) {
+  Fields fields(document, "receipt");
+  Receipt receipt;
+  receipt.backup_id = fields.text("backup_id");
+  receipt.archive = fields.required("archive");
+  receipt.session_id = fields.required("session_id");
+  receipt.operation_id = fields.required("operation_id");
+  receipt.volume_uid = fields.text("volume_uid");
+  receipt.files = fields.number("files");
+  receipt.bytes = fields.number("bytes");
+  receipt.archive_bytes = fields.number("archive_bytes");
+  receipt.archive_sha256 = fields.text("archive_sha256");
+  receipt.tree_hash = fields.text("tree_hash");
+  receipt.made_at_us = fields.number("made_at_us");
+  receipt.verified_at_us = fields.number("verified_at_us");
+  receipt.live = fields.flag("live");
+  receipt.exclusions = fields.flag("exclusions");
+  receipt.empty_volume = fields.flag("empty_volume");
+  for (const Json& item : document["skipped"].items()) {
+    Fields entry(item, "receipt.skipped");
+    receipt.skipped.push_back({entry.text("kind"), entry.text("reason"), entry.number("count"), entry.text("example")});
+    ROOST_CHECK(entry.status());
+  }
+  ROOST_CHECK(fields.status());
+  return receipt;
+}
+
+Json to_json(const BackupRecord& record) {
+  return Json::object({{"id", record.id},
+                       {"session_id", record.session_id},
+                       {"user_id", record.user_id},
+                       {"archive", record.archive},
+                       {"created_at_us", record.created_at_us},
+                       {"state", record.state},
+                       {"receipt", to_json(record.receipt)}});
+}
+
+Result<BackupRecord> backup_record_from_json(const Json& document) {
+  Fields fields(document, "backup");
+  BackupRecord record;
+  record.id = fields.required("id");
+  record.session_id = fields.required("session_id");
+  record.user_id = fields.text("user_id");
+  record.archive = fields.required("archive");
+  record.created_at_us = fields.number("created_at_us");
+  record.state = fields.text("state");
+  ROOST_CHECK(fields.status());
+  ROOST_TRY(record.receipt, receipt_from_json(document["receipt"]));
+  return record;
+}
+
+}  // namespace roost

@@ -1,0 +1,263 @@
+#include "model/session.hpp"
+
+#include <algorithm>
+
+#include "base/crypto.hpp"
+#include "model/fields.hpp"
+
+namespace roost {
+namespace {
+
+constexpr std::array kWanted{Wanted::running, Wanted::asleep, Wanted::deleted};
+constexpr std::array kPhases{Phase::pending,  Phase::starting,       Phase::running,     Phase::stopping, Phase::asleep,
+                             Phase::deleting, Phase::delete_blocked, Phase::volume_lost, Phase::failed};
+constexpr std::array kKinds{OperationKind::remove, OperationKind::backup};
+constexpr std::array kSteps{OperationStep::stop,   OperationStep::backup, OperationStep::verify, OperationStep::release_workload,
+                            OperationStep::release_volume, OperationStep::done};
+
+Size size_from_json(const Json* document) {
+  Size size;
+  if (document) {
+    size.cpu_millis = (*document)["cpu_millis"].as_int(size.cpu_millis);
+    size.memory_bytes = (*document)["memory_bytes"].as_int(size.memory_bytes);
+  }
+  return size;
+}
+
+Json to_json(const Volume& volume) {
+  return Json::object({{"name", volume.name},
+                       {"token", volume.token},
+                       {"uid", volume.uid},
+                       {"generation", volume.generation},
+                       {"size_bytes", volume.size_bytes}});
+}
+
+Result<Volume> volume_from_json(const Json& document) {
+  Fields fields(document, "volume");
+  Volume volume;
+  volume.name = fields.required("name");
+  volume.token = fields.required("token");
+  volume.uid = fields.text("uid");
+  volume.generation = fields.number("generation");
+  volume.size_bytes = fields.number("size_bytes", volume.size_bytes);
+  ROOST_CHECK(fields.status());
+  return volume;
+}
+
+Json to_json(const Observed& observed) {
+  return Json::object({{"replicas", observed.replicas},
+                       {"ready", observed.ready},
+                       {"incarnation", observed.incarnation},
+                       {"size", to_json(observed.size)},
+                       {"endpoint", observed.endpoint},
+                       {"reason", observed.reason},
+                       {"message", observed.message},
+                       {"isolation", observed.isolation}});
+}
+
+Result<Observed> observed_from_json(const Json& document) {
+  Fields fields(document, "observed");
+  Observed observed;
+  observed.replicas = static_cast<int>(fields.number("replicas"));
+  observed.ready = fields.flag("ready");
+  observed.incarnation = fields.text("incarnation");
+  observed.size = size_from_json(fields.find("size"));
+  observed.endpoint = fields.text("endpoint");
+  observed.reason = fields.text("reason");
+  observed.message = fields.text("message");
+  observed.isolation = document["isolation"];
+  ROOST_CHECK(fields.status());
+  return observed;
+}
+
+}  // namespace
+
+std::string_view to_string(Wanted wanted) {
+  switch (wanted) {
+    case Wanted::running: return "running";
+    case Wanted::asleep: return "asleep";
+    case Wanted::deleted: return "deleted";
+  }
+  return "";
+}
+
+std::string_view to_string(Phase phase) {
+  switch (phase) {
+    case Phase::pending: return "pending";
+    case Phase::starting: return "starting";
+    case Phase::running: return "running";
+    case Phase::stopping: return "stopping";
+    case Phase::asleep: return "asleep";
+    case Phase::deleting: return "deleting";
+    case Phase::delete_blocked: return "delete_blocked";
+    case Phase::volume_lost: return "volume_lost";
+    case Phase::failed: return "failed";
+  }
+  return "";
+}
+
+std::string_view to_string(OperationKind kind) {
+  switch (kind) {
+    case OperationKind::remove: return "delete";
+    case OperationKind::backup: return "backup";
+  }
+  return "";
+}
+
+std::string_view to_string(OperationStep step) {
+  switch (step) {
+    case OperationStep::stop: return "stop";
+    case OperationStep::backup: return "backup";
+    case OperationStep::verify: return "verify";
+    case OperationStep::release_workload: return "release_workload";
+    case OperationStep::release_volume: return "release_volume";
+    case OperationStep::done: return "done";
+  }
+  return "";
+}
+
+std::string_view to_string(ContractStatus status) {
+  switch (status) {
+    case ContractStatus::created: return "created";
+    case ContractStatus::sleeping: return "sleeping";
+    case ContractStatus::waking: return "waking";
+    case ContractStatus::terminating: return "terminating";
+  }
+  return "";
+}
+
+ContractStatus contract_status(const Session& session) {
+  if (session.wanted == Wanted::deleted) return ContractStatus::terminating;
+  if (session.wanted == Wanted::asleep) return ContractStatus::sleeping;
+  // Between a wake and the first ready moment after it; a session that never slept is "created" from the start.
+  if (session.wake_count > 0 && !session.observed.ready) return ContractStatus::waking;
+  return ContractStatus::created;
+}
+
+Json to_json(const Size& size) { return Json::object({{"cpu_millis", size.cpu_millis}, {"memory_bytes", size.memory_bytes}}); }
+
+Json to_json(const Operation& operation) {
+  Json json = Json::object({{"id", operation.id},
+                            {"kind", to_string(operation.kind)},
+                            {"step", to_string(operation.step)},
+                            {"attempt", operation.attempt},
+                            {"skip_backup", operation.skip_backup},
+                            {"override_losses", operation.override_losses},
+                            {"archive", operation.archive},
+                            {"backup_id", operation.backup_id},
+                            {"started_at_us", operation.started_at_us},
+                            {"reason", operation.reason},
+                            {"message", operation.message}});
+  if (operation.receipt) json.set("receipt", to_json(*operation.receipt));
+  return json;
+}
+
+Result<Operation> operation_from_json(const Json& document) {
+  Fields fields(document, "operation");
+  Operation operation;
+  operation.id = fields.required("id");
+  operation.kind = fields.one_of("kind", kKinds, operation.kind);
+  operation.step = fields.one_of("step", kSteps, operation.step);
+  operation.attempt = fields.number("attempt", 1);
+  operation.skip_backup = fields.flag("skip_backup");
+  operation.override_losses = fields.flag("override_losses");
+  operation.archive = fields.text("archive");
+  operation.backup_id = fields.text("backup_id");
+  operation.started_at_us = fields.number("started_at_us");
+  operation.reason = fields.text("reason");
+  operation.message = fields.text("message");
+  ROOST_CHECK(fields.status());
+  if (const Json* receipt = fields.find("receipt")) {
+    ROOST_TRY(operation.receipt, receipt_from_json(*receipt));
+  }
+  return operation;
+}
+
+Json to_json(const Session& session) {
+  Json json = Json::object({{"id", session.id},
+                            {"user_id", session.user_id},
+                            {"created_at_us", session.created_at_us},
+                            {"last_activity_us", session.last_activity_us},
+                            {"wanted", to_string(session.wanted)},
+                            {"wanted_size", to_json(session.wanted_size)},
+                            {"spec_generation", session.spec_generation},
+                            {"secret_nonce", session.secret_nonce},
+                            {"wake_count", session.wake_count},
+                            {"volume", to_json(session.volume)},
+                            {"phase", to_string(session.phase)},
+                            {"reason", session.reason},
+                            {"message", session.message},
+                            {"observed", to_json(session.observed)},
+                            {"queue_length", session.queue_length},
+                            {"failures", session.failures},
+                            {"next_attempt_at_us", session.next_attempt_at_us}});
+  if (session.operation) json.set("operation", to_json(*session.operation));
+  return json;
+}
+
+Result<Session> session_from_json(const Json& document) {
+  Fields fields(document, "session");
+  Session session;
+  session.id = fields.required("id");
+  if (!valid_session_id(session.id)) fields.fail("id", "8 lower-case hex digits");
+  session.user_id = fields.required("user_id");
+  session.created_at_us = fields.number("created_at_us");
+  session.last_activity_us = fields.number("last_activity_us");
+  session.wanted = fields.one_of("wanted", kWanted, session.wanted);
+  session.wanted_size = size_from_json(fields.find("wanted_size"));
+  session.spec_generation = fields.number("spec_generation", 1);
+  session.secret_nonce = fields.text("secret_nonce");
+  session.wake_count = fields.number("wake_count");
+  session.phase = fields.one_of("phase", kPhases, session.phase);
+  session.reason = fields.text("reason");
+  session.message = fields.text("message");
+  session.queue_length = fields.number("queue_length");
+  session.failures = fields.number("failures");
+  session.next_attempt_at_us = fields.number("next_attempt_at_us");
+  if (!fields.find("volume")) fields.fail("volume", "present");
+  ROOST_CHECK(fields.status());
+  ROOST_TRY(session.volume, volume_from_json(document["volume"]));
+  if (const Json* observed = fields.find("observed")) {
+    ROOST_TRY(session.observed, observed_from_json(*observed));
+  }
+  if (const Json* operation = fields.find("operation")) {
+    ROOST_TRY(session.operation, operation_from_json(*operation));
+  }
+  return session;
+}
+
+Json to_json(const Tombstone& tombstone) {
+  return Json::object({{"id", tombstone.id},
+                       {"user_id", tombstone.user_id},
+                       {"deleted_at_us", tombstone.deleted_at_us},
+                       {"operation", to_json(tombstone.operation)}});
+}
+
+Result<Tombstone> tombstone_from_json(const Json& document) {
+  Fields fields(document, "tombstone");
+  Tombstone tombstone;
+  tombstone.id = fields.required("id");
+  tombstone.user_id = fields.text("user_id");
+  tombstone.deleted_at_us = fields.number("deleted_at_us");
+  ROOST_CHECK(fields.status());
+  ROOST_TRY(tombstone.operation, operation_from_json(document["operation"]));
+  return tombstone;
+}
+
+bool valid_session_id(std::string_view id) {
+  return id.size() == 8 &&
+         std::all_of(id.begin(), id.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+}
+
+Status validate_user_id(std::string_view user_id) {
+  if (user_id.empty()) return Error{Code::invalid, "user_id must not be empty", 0};
+  if (user_id.size() > 254) return Error{Code::invalid, "user_id must be at most 254 bytes", 0};
+  if (!valid_utf8(user_id)) return Error{Code::invalid, "user_id must be valid UTF-8", 0};
+  for (const char c : user_id) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) return Error{Code::invalid, "user_id must not hold control characters", 0};
+  }
+  if (user_id.front() == ' ' || user_id.back() == ' ') return Error{Code::invalid, "user_id must not begin or end with a space", 0};
+  return {};
+}
+
+}  // namespace roost
