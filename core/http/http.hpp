@@ -29,6 +29,8 @@ struct Request {
   std::string body;
   std::vector<std::string> parameters;  // of the route's {}, in order
   std::string trace_id;    // 32 hex digits, from traceparent or made here
+  // Left by the gatekeeper for the handler of the same request (who calls, for example); null where it left nothing.
+  mutable std::shared_ptr<const void> context;
 
   [[nodiscard]] std::string_view header(std::string_view lower_case_name) const;  // "" where absent
   [[nodiscard]] std::string query_parameter(std::string_view name) const;         // decoded; "" where absent
