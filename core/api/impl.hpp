@@ -1,0 +1,115 @@
+// Api::Impl: the handlers, one file for each group of them: sessions.cpp, remove.cpp, messages.cpp, service.cpp; who may call
+// which is in access.cpp. Thread safety: as api.hpp says. Handlers run on event loops or the pool, completions on the engine's
+// thread; what both need is copied, because the request ends with the handler.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "api/api.hpp"
+#include "api/request.hpp"
+
+namespace roost::api {
+
+enum class Access {
+  open,      // anybody
+  metrics,   // anybody or scope read, as configured
+  read,      // scope read
+  sessions,  // scope sessions
+  consumer,  // scope sessions, or the token of that very workspace
+};
+
+class Api::Impl {
+ public:
+  Impl(Engine& engine, Clock& clock, Random& random, Hooks hooks, Options options);
+
+  void register_routes(http::Router& router);
+  std::optional<http::Response> admit(const http::Request& request, const http::Route& route);
+  void reconfigure(Options options);
+  void publish(const Event& event);
+  void drain();
+
+  EventHub hub;
+
+ private:
+  using Request = http::Request;
+  using Responder = http::Responder;
+  using Method = void (Impl::*)(const Request&, const Responder&, const PrincipalView&);
+
+  struct State {
+    explicit State(Options given) : options(std::move(given)), failures(options.peer_failures) {}
+    const Options options;
+    PeerLimiter failures;
+    PeerLimiter consumers{Rate{50, 100}};  // by session
+    RateBucket failures_audited{Rate{1, 10}};
+    std::atomic<std::int64_t> failures_unaudited{0};
+  };
+
+  void add(http::Router& router, std::string method, std::string pattern, http::Run run, Access access, Method handler,
+           std::size_t body_limit = 16 << 10);
+  void add_sessions(http::Router& router);
+  void add_messages(http::Router& router);
+  void add_service(http::Router& router);
+
+  // access.cpp
+  Access access_of(const http::Route& route) const;
+  PrincipalView consumer(const Request& request, std::string_view key) const;
+  std::optional<http::Response> refuse_failed(State& state, const Request& request, bool had_key);
+
+  // Common to all.
+  // The session of the request's path, if the caller may see it; else it is answered (404) and null.
+  SessionView visible(const Request& request, const Responder& respond, const PrincipalView& who);
+  void answer_missing(std::string id, const Responder& respond, const PrincipalView& who);
+  static http::Response not_found(std::string_view id);
+  static http::Response failure(Error error);  // of the engine
+  Status audit(AuditNote note) const;
+
+  // sessions.cpp
+  void create(const Request&, const Responder&, const PrincipalView&);
+  void status(const Request&, const Responder&, const PrincipalView&);
+  void sleep(const Request&, const Responder&, const PrincipalView&);
+  void wake(const Request&, const Responder&, const PrincipalView&);
+  void scale(const Request&, const Responder&, const PrincipalView&);
+  void list(const Request&, const Responder&, const PrincipalView&);
+  void get(const Request&, const Responder&, const PrincipalView&);
+  void access(const Request&, const Responder&, const PrincipalView&);
+  // remove.cpp
+  void remove(const Request&, const Responder&, const PrincipalView&);
+  void begin_remove(std::string id, DeleteOptions what, CommandOptions options, std::int64_t wait_ms, const Responder&,
+                    const PrincipalView&);
+  void await_removed(std::string id, Operation operation, std::int64_t wait_ms, const Responder&);
+  void answer_removing(const std::string& id, const Operation& operation, const Responder&);
+  void operation(const Request&, const Responder&, const PrincipalView&);
+  // messages.cpp
+  void chat(const Request&, const Responder&, const PrincipalView&);
+  void history(const Request&, const Responder&, const PrincipalView&);
+  void claim(const Request&, const Responder&, const PrincipalView&);
+  void ack(const Request&, const Responder&, const PrincipalView&);
+  // service.cpp
+  void health(const Request&, const Responder&, const PrincipalView&);
+  void ready(const Request&, const Responder&, const PrincipalView&);
+  void metrics(const Request&, const Responder&, const PrincipalView&);
+  void version(const Request&, const Responder&, const PrincipalView&);
+  void openapi(const Request&, const Responder&, const PrincipalView&);
+  void index(const Request&, const Responder&, const PrincipalView&);
+  void events(const Request&, const Responder&, const PrincipalView&);
+  void session_events(const Request&, const Responder&, const PrincipalView&);
+  void stream(EventHub::Filter filter, const Request&, const Responder&);
+
+  Engine& engine_;
+  Clock& clock_;
+  const Hooks hooks_;
+  std::atomic<std::shared_ptr<State>> state_;
+  std::atomic<bool> draining_{false};
+  struct Rule {
+    std::string method;
+    Access access;
+  };
+  std::unordered_map<std::string, std::vector<Rule>> access_;  // by pattern; fixed once the routes are registered
+};
+
+}  // namespace roost::api

@@ -1,0 +1,121 @@
+#include <algorithm>
+
+#include "api/bodies.hpp"
+#include "api/impl.hpp"
+
+namespace roost::api {
+namespace {
+
+http::Response terminated(const Tombstone& tombstone) { return http::Response::json(200, terminated_body(tombstone)); }
+
+// What an admin may ask of a delete. INVALID where the query says something else.
+Result<DeleteOptions> delete_options(const http::Request& request) {
+  DeleteOptions options;
+  const std::string backup = request.query_parameter("backup");
+  if (!backup.empty() && backup != "skip") {
+    return Error{Code::invalid, "the query parameter backup must be \"skip\" or absent; a backup is made by default", 0};
+  }
+  options.skip_backup = backup == "skip";
+  ROOST_TRY(options.override_losses, query_flag(request, "accept_losses"));
+  return options;
+}
+
+AuditNote audit_note(const PrincipalView& who, const std::string& id, const DeleteOptions& what, std::string_view outcome) {
+  AuditNote note{who->name, "session.delete", id, std::string(outcome), Json::object()};
+  if (what.skip_backup)
+    note.action = "session.delete.skip_backup";
+  else if (what.override_losses)
+    note.action = "session.delete.accept_losses";
+  note.details.set("skip_backup", what.skip_backup).set("accept_losses", what.override_losses);
+  note.durable = true;
+  return note;
+}
+
+}  // namespace
+
+void Api::Impl::remove(const Request& request, const Responder& respond, const PrincipalView& who) {
+  const std::string id = request.parameters[0];
+  if (!valid_session_id(id)) return (void)visible(request, respond, who);  // answers the 404
+  Body body = read_body(request);
+  if (body.refusal) return respond(*std::move(body.refusal));
+  const auto what = delete_options(request);
+  if (!what.ok()) return respond(http::problem(what.error()));
+  const std::int64_t longest_s = state_.load()->options.delete_wait_ms / 1000;
+  const auto wait_s = query_number(request, "wait_s", longest_s, 0, longest_s);
+  if (!wait_s.ok()) return respond(http::problem(wait_s.error()));
+  auto options = command_options(request, who->name);
+  if (!options.ok()) return respond(http::problem(options.error()));
+
+  const bool overrides = what->skip_backup || what->override_losses;
+  if (overrides && !who->may(Scope::admin)) {
+    (void)audit(audit_note(who, id, *what, "refused"));
+    return respond(http::problem(403, "backup=skip and accept_losses give up data: they need a key with the scope admin"));
+  }
+  if (const SessionView view = engine_.reads().find(id)) {
+    if (!who->sees(view->session.user_id)) return respond(not_found(id));
+  } else if (!who->user.empty()) {  // whose it was is known from its tombstone only: look before anything is done
+    return engine_.find_tombstone(id, [id, respond, who](Result<Tombstone> found) {
+      if (!found.ok() && found.error().code != Code::not_found) return respond(failure(found.error()));
+      respond(found.ok() && who->sees(found->user_id) ? terminated(*found) : not_found(id));
+    });
+  }
+  if (!options->dry_run) {
+    const Status recorded = audit(audit_note(who, id, *what, "accepted"));
+    if (overrides && !recorded.ok()) {
+      return respond(
+          http::problem(503, "the audit trail cannot be written, so data is not given up: " + recorded.error().message));
+    }
+  }
+  begin_remove(id, *what, *std::move(options), *wait_s * 1000, respond, who);
+}
+
+void Api::Impl::begin_remove(std::string id, DeleteOptions what, CommandOptions options, std::int64_t wait_ms,
+                             const Responder& respond, const PrincipalView& who) {
+  const bool dry_run = options.dry_run;
+  engine_.remove(id, what, std::move(options), [this, id, dry_run, wait_ms, respond, who](Result<Engine::DeleteAnswer> begun) {
+    if (!begun.ok()) return respond(begun.error().code == Code::not_found ? not_found(id) : failure(begun.error()));
+    if (begun->tombstone) return respond(who->sees(begun->tombstone->user_id) ? terminated(*begun->tombstone) : not_found(id));
+    if (dry_run) {
+      Json body = terminating_body(begun->session->session, begun->operation);
+      body.remove("operation");
+      return respond(
+          http::Response::json(200, body.set("dry_run", true).set("message", "The session would be backed up and deleted")));
+    }
+    await_removed(id, begun->operation, wait_ms, respond);
+  });
+}
+
+void Api::Impl::await_removed(std::string id, Operation operation, std::int64_t wait_ms, const Responder& respond) {
+  if (wait_ms == 0) return answer_removing(id, operation, respond);
+  engine_.wait_deleted(id, wait_ms, [this, id, operation, respond](Result<Tombstone> deleted) {
+    if (deleted.ok()) return respond(terminated(*deleted));
+    answer_removing(id, operation, respond);
+  });
+}
+
+void Api::Impl::answer_removing(const std::string& id, const Operation& operation, const Responder& respond) {
+  const SessionView view = engine_.reads().find(id);
+  if (!view) {  // it ended in this moment
+    return engine_.find_tombstone(
+        id, [respond](Result<Tombstone> found) { respond(found.ok() ? terminated(*found) : failure(found.error())); });
+  }
+  const Operation& now = view->session.operation ? *view->session.operation : operation;
+  http::Response response = http::Response::json(202, terminating_body(view->session, now));
+  response.headers.emplace_back("location", "/operations/" + now.id);
+  response.headers.emplace_back("retry-after", "5");
+  respond(std::move(response));
+}
+
+void Api::Impl::operation(const Request& request, const Responder& respond, const PrincipalView& who) {
+  const std::string id = request.parameters[0];
+  if (!valid_session_id(id)) return respond(http::problem(404, "that is not an operation's id: it has 8 digits, 0-9 and a-f"));
+  engine_.find_operation(id, [id, respond, who](Result<Json> found) {
+    if (!found.ok() && found.error().code != Code::not_found) return respond(failure(found.error()));
+    if (!found.ok() || !who->sees((*found)["user_id"].as_string())) {
+      return respond(http::problem(404, "there is no operation " + id));
+    }
+    respond(http::Response::json(200, *found));
+  });
+}
+
+}  // namespace roost::api
