@@ -38,6 +38,9 @@ struct EngineOptions {
   std::int64_t message_tries = 5;           // then it is dead
   std::int64_t history_ms = 30LL * 24 * 3600 * 1000;
   bool chat_wakes = true;
+  bool replicated = false;                  // other replicas write to the store too: watch it
+  // [engine's thread] level: 0 debug, 1 info, 2 warning, 3 error; `fields` is an object. May be empty.
+  std::function<void(int level, const std::string& message, const Json& fields)> log;
   Size size_small{1000, std::int64_t{1} << 30};
   Size size_large{2000, std::int64_t{2} << 30};
   std::int64_t volume_bytes = 5 * (std::int64_t{1} << 30);
@@ -145,7 +148,7 @@ class Engine {
 
  private:
   class Impl;
-  std::unique_ptr<Impl> impl_;
+  std::shared_ptr<Impl> impl_;
 };
 
 }  // namespace roost

@@ -16,6 +16,7 @@ namespace roost {
 struct SessionSnapshot {
   Session session;
   std::uint64_t revision = 0;  // of the document; the API's ETag
+  std::string commits;         // marks of the last few commits, newest first: tells whether one whose answer was lost has landed
 };
 using SessionView = std::shared_ptr<const SessionSnapshot>;
 

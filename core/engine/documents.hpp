@@ -1,0 +1,48 @@
+// The engine's documents in the store: their keys, and their bytes. Thread safety: pure functions.
+// Partitions: a session's is the first two digits of its id; a user's and a backup's have prefixes of their own.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "engine/ports.hpp"
+#include "engine/read_model.hpp"
+#include "model/message.hpp"
+
+namespace roost::documents {
+
+[[nodiscard]] std::string partition(std::string_view session_id);
+[[nodiscard]] std::string user_partition(std::string_view user_id);
+[[nodiscard]] std::string backup_partition(std::string_view session_id);
+
+[[nodiscard]] std::string session_key(std::string_view id);
+[[nodiscard]] std::string tombstone_key(std::string_view id);
+[[nodiscard]] std::string message_prefix(std::string_view id);
+[[nodiscard]] std::string history_prefix(std::string_view id);
+// Keys that clients choose are stored hashed: they may hold anything.
+[[nodiscard]] std::string idempotency_key(std::string_view id, std::string_view client_key);
+[[nodiscard]] std::string user_idempotency_key(std::string_view client_key);
+[[nodiscard]] std::string reservation_key(std::string_view id);
+[[nodiscard]] std::string backup_key(std::string_view backup_id);
+inline constexpr std::string_view kUserKey = "user";
+
+// The session with the marks of its last commits, newest first.
+[[nodiscard]] std::string encode(const Session&, std::string_view commits);
+[[nodiscard]] Result<SessionView> decode_session(const Document&);
+[[nodiscard]] std::string add_commit(std::string_view commits, std::string_view mark);
+[[nodiscard]] bool has_commit(std::string_view commits, std::string_view mark);
+
+// A message as queued: `nonce` finds it again where the answer of its commit was lost; claimed_at_us tells a clock that jumped back.
+struct StoredMessage {
+  Message message;
+  std::string nonce;
+  std::int64_t claimed_at_us = 0;
+  std::uint64_t revision = 0;
+};
+[[nodiscard]] std::string encode(const StoredMessage&);
+[[nodiscard]] Result<StoredMessage> decode_message(const Document&);
+
+[[nodiscard]] Result<Tombstone> decode_tombstone(const Document&);
+[[nodiscard]] Result<BackupRecord> decode_backup(const Document&);
+
+}  // namespace roost::documents
