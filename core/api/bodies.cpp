@@ -170,23 +170,26 @@ Json summary(const SessionSnapshot& snapshot, std::string_view workspace_url) {
 
 Json whole(const SessionSnapshot& snapshot, std::string_view workspace_url) {
   const Session& session = snapshot.session;
-  const bool running = session.observed.replicas > 0;
+  const Observed& observed = session.observed;
   Json body = summary(snapshot, workspace_url);
-  body.set("wanted", to_string(session.wanted));
-  body.set("ready", session.observed.ready);
   body.set("reason", session.reason).set("message", session.message);
   body.set("conditions", conditions(session));
-  body.set("failures", session.failures);
-  body.set("next_attempt_at", time_or_null(session.next_attempt_at_us));
-  body.set("size", Json::object({{"wanted", to_json(session.wanted_size)},
-                                 {"in_force", running ? to_json(session.observed.size) : Json()}}));
+  body.set("wanted", Json::object({{"state", to_string(session.wanted)}, {"size", to_json(session.wanted_size)}}));
+  body.set("observed", Json::object({{"replicas", observed.replicas},
+                                     {"ready", observed.ready},
+                                     {"incarnation", observed.incarnation},
+                                     {"size", observed.replicas > 0 ? to_json(observed.size) : Json()},
+                                     {"reason", observed.reason},
+                                     {"message", observed.message},
+                                     {"isolation", observed.isolation}}));
   body.set("volume", Json::object({{"name", session.volume.name},
                                    {"uid", session.volume.uid},
                                    {"generation", session.volume.generation},
                                    {"size_bytes", session.volume.size_bytes}}));
   body.set("protection", protection(session));
-  body.set("isolation", session.observed.isolation);
   body.set("operation", session.operation ? operation_json(session.id, *session.operation) : Json());
+  body.set("failures", session.failures);
+  body.set("next_attempt_at", time_or_null(session.next_attempt_at_us));
   body.set("revision", std::to_string(snapshot.revision));
   return body;
 }

@@ -30,8 +30,14 @@ std::string event_text(std::string_view epoch, std::uint64_t sequence, const Eve
   append_json_string(text, event.session_id);
   text += ",\"user_id\":";
   append_json_string(text, event.user_id);
-  text.append(",\"at\":\"").append(format_time(event.at_us)).append("\",\"data\":").append(event.data.dump()).append("}\n\n");
-  return text;
+  text.append(",\"at\":\"").append(format_time(event.at_us)).append("\"");
+  for (const auto& [name, value] : event.data.members()) {
+    if (name == "uuid" || name == "user_id" || name == "at") continue;
+    text += ',';
+    append_json_string(text, name);
+    text.append(":").append(value.dump());
+  }
+  return text += "}\n\n";
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <charconv>
 
 #include "api/bodies.hpp"
 #include "api/impl.hpp"
@@ -18,6 +19,17 @@ Result<DeleteOptions> delete_options(const http::Request& request) {
   options.skip_backup = backup == "skip";
   ROOST_TRY(options.override_losses, query_flag(request, "accept_losses"));
   return options;
+}
+
+// RFC 7240: "respond-async" does not wait, "wait=N" waits N seconds; a preference that means nothing is ignored.
+std::int64_t preferred_wait_ms(std::string_view prefer, std::int64_t longest_ms) {
+  if (prefer.find("respond-async") != std::string_view::npos) return 0;
+  const std::size_t at = prefer.find("wait=");
+  if (at == std::string_view::npos) return longest_ms;
+  std::int64_t seconds = 0;
+  const auto [stop, error] = std::from_chars(prefer.data() + at + 5, prefer.data() + prefer.size(), seconds);
+  if (error != std::errc{} || seconds < 0) return longest_ms;
+  return std::min(seconds, longest_ms / 1000) * 1000;
 }
 
 AuditNote audit_note(const PrincipalView& who, const std::string& id, const DeleteOptions& what, std::string_view outcome) {
@@ -40,9 +52,7 @@ void Api::Impl::remove(const Request& request, const Responder& respond, const P
   if (body.refusal) return respond(*std::move(body.refusal));
   const auto what = delete_options(request);
   if (!what.ok()) return respond(http::problem(what.error()));
-  const std::int64_t longest_s = state_.load()->options.delete_wait_ms / 1000;
-  const auto wait_s = query_number(request, "wait_s", longest_s, 0, longest_s);
-  if (!wait_s.ok()) return respond(http::problem(wait_s.error()));
+  const std::int64_t wait_ms = preferred_wait_ms(request.header("prefer"), state_.load()->options.delete_wait_ms);
   auto options = command_options(request, who->name);
   if (!options.ok()) return respond(http::problem(options.error()));
 
@@ -66,7 +76,7 @@ void Api::Impl::remove(const Request& request, const Responder& respond, const P
           http::problem(503, "the audit trail cannot be written, so data is not given up: " + recorded.error().message));
     }
   }
-  begin_remove(id, *what, *std::move(options), *wait_s * 1000, respond, who);
+  begin_remove(id, *what, *std::move(options), wait_ms, respond, who);
 }
 
 void Api::Impl::begin_remove(std::string id, DeleteOptions what, CommandOptions options, std::int64_t wait_ms,
