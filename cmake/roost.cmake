@@ -1,7 +1,7 @@
 # Functions of this build: one target a folder, with its dependencies declared and enforced.
 
-add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wno-missing-field-initializers
-                    $<$<COMPILE_LANGUAGE:C>:-Wno-non-virtual-dtor> $<$<COMPILE_LANGUAGE:C>:-Wno-overloaded-virtual>)
+add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wno-missing-field-initializers
+                    $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor> $<$<COMPILE_LANGUAGE:CXX>:-Woverloaded-virtual>)
 if(NOT ROOST_LAX)
   add_compile_options(-Werror)
 endif()
