@@ -1,0 +1,206 @@
+#include "agent/sandbox.hpp"
+
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "agent/sandbox_exec.hpp"
+
+namespace roost::agent {
+namespace {
+
+constexpr std::int64_t kStartTimeoutMs = 15'000;
+
+Result<std::vector<std::string>> strings(const Json& json, const char* what) {
+  std::vector<std::string> values;
+  for (const Json& item : json.items()) {
+    if (!item.is_string() || item.as_string().find('\0') != std::string::npos) {
+      return Error{Code::invalid, std::string(what) + ": not a list of strings", 0};
+    }
+    values.push_back(item.as_string());
+  }
+  return values;
+}
+
+// Reads bwrap's --info-fd: {"child-pid": N, …}. 0 where it ended without saying so.
+pid_t read_child_pid(int fd, std::int64_t deadline_ms) {
+  std::string text;
+  while (text.find('}') == std::string::npos && wait_for(fd, POLLIN, deadline_ms)) {
+    char buffer[512];
+    const ssize_t n = ::read(fd, buffer, sizeof buffer);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) break;
+    text.append(buffer, static_cast<std::size_t>(n));
+  }
+  const auto info = Json::parse(text);
+  return info ? static_cast<pid_t>((*info)["child-pid"].as_int()) : 0;
+}
+
+struct Child {
+  const SandboxSpec& spec;
+  Cgroup* cgroup;
+  int output;
+  pid_t parent;
+  int info;
+  int block;
+};
+
+// In the child: everything up to the exec. Answers only if something failed, with the message.
+std::string become(const Child& child) {
+  const SandboxSpec& spec = child.spec;
+  const bool root = ::geteuid() == 0;
+  if (child.cgroup != nullptr && !child.cgroup->enter()) return "the cgroup cannot be entered";
+  std::vector<SandboxMount> mounts = spec.mounts;
+  if (spec.kind == SandboxSpec::Kind::bubblewrap && root && !spec.trusted) {
+    auto staged = stage_mounts(mounts);
+    if (!staged) return staged.error().message;
+    mounts = std::move(*staged);
+  }
+  if (root && !spec.trusted && spec.host_uid >= 0) {
+    if (const auto dropped = drop_to(spec.host_uid); !dropped) return dropped.error().message;
+  }
+  if (!die_with(child.parent)) return "the supervisor is gone";
+  ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  const int nothing = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (::dup2(nothing, 0) < 0 || ::dup2(child.output, 1) < 0 || ::dup2(child.output, 2) < 0) return "dup2";
+  std::vector<std::string> arguments = spec.command;
+  if (spec.kind == SandboxSpec::Kind::bubblewrap) {
+    arguments = bubblewrap_arguments(spec, mounts, root, child.info, child.block);
+    ::fcntl(child.info, F_SETFD, 0);
+    ::fcntl(child.block, F_SETFD, 0);
+  } else {
+    char go = 0;
+    (void)!::read(child.block, &go, 1);
+    if (::chdir(spec.directory.c_str()) != 0) return "chdir " + spec.directory;
+  }
+  return execute(arguments, spec.environment);
+}
+
+}  // namespace
+
+Result<SandboxSpec> SandboxSpec::parse(const Json& json) {
+  SandboxSpec spec;
+  const std::string& kind = json["kind"].as_string();
+  if (kind != "bubblewrap" && kind != "none") return Error{Code::invalid, "sandbox.kind: bubblewrap or none", 0};
+  spec.kind = kind == "none" ? Kind::none : Kind::bubblewrap;
+  const std::string& network = json["network"].as_string();
+  if (network != "auto" && network != "none" && network != "host") return Error{Code::invalid, "sandbox.network: auto, none or host", 0};
+  spec.network = network == "none" ? Network::none : network == "host" ? Network::host : Network::isolated;
+  spec.trusted = json["trusted"].as_bool();
+  spec.host_uid = json["host_uid"].as_int(-1);
+  spec.block_host = json["block_host"].as_bool(true);
+  spec.tmp_bytes = json["tmp_bytes"].as_int();
+  spec.etc = json["etc"].as_string();
+  if (const Json* directory = json.find("directory")) spec.directory = directory->as_string();
+  if (const Json* hostname = json.find("hostname")) spec.hostname = hostname->as_string();
+  ROOST_TRY(spec.blocked, strings(json["blocked"], "sandbox.blocked"));
+  ROOST_TRY(spec.command, strings(json["command"], "sandbox.command"));
+  ROOST_TRY(spec.environment, strings(json["environment"], "sandbox.environment"));
+  if (spec.command.empty()) return Error{Code::invalid, "sandbox.command: empty", 0};
+  for (const Json& mount : json["mounts"].items()) {
+    SandboxMount made{mount["source"].as_string(), mount["target"].as_string(), mount["writable"].as_bool()};
+    if (!made.source.starts_with("/") || !made.target.starts_with("/")) {
+      return Error{Code::invalid, "sandbox.mounts: source and target must be absolute paths", 0};
+    }
+    spec.mounts.push_back(std::move(made));
+  }
+  return spec;
+}
+
+Result<SandboxProcess> start_sandbox(const SandboxSpec& spec, Cgroup* cgroup, int output) {
+  if (!spec.etc.empty()) ROOST_CHECK(write_etc(spec.etc, spec.hostname, spec.network == SandboxSpec::Network::isolated));
+  ROOST_TRY(Pipe info, make_pipe());
+  ROOST_TRY(Pipe block, make_pipe());
+  ROOST_TRY(Pipe failure, make_pipe());
+  const pid_t parent = ::getpid();
+  const pid_t pid = ::fork();
+  if (pid < 0) return errno_error("fork");
+  if (pid == 0) {
+    const std::string message = become({spec, cgroup, output, parent, info.write.get(), block.read.get()});
+    (void)!::write(failure.write.get(), message.data(), message.size());
+    ::_exit(127);
+  }
+  info.write.reset();
+  block.read.reset();
+  failure.write.reset();
+
+  SandboxProcess process;
+  process.outer = pid;
+  process.outer_id = {pid, start_time_of(pid)};
+  const auto fail = [&](Code code, const std::string& message) {
+    kill_sandbox(process, cgroup);
+    ::waitpid(pid, nullptr, 0);
+    return Error{code, message, 0};
+  };
+  const std::int64_t deadline = monotonic_ms() + kStartTimeoutMs;
+  if (spec.kind == SandboxSpec::Kind::bubblewrap) {
+    const pid_t child = read_child_pid(info.read.get(), deadline);
+    if (child == 0) {
+      char text[256];
+      const ssize_t n = ::read(failure.read.get(), text, sizeof text);
+      return fail(Code::unsupported, n > 0 ? std::string(text, static_cast<std::size_t>(n))
+                                           : "bubblewrap could not make the sandbox; docs/isolation.md says what it needs");
+    }
+    process.init = {child, start_time_of(child)};
+    process.report.sandbox = "bubblewrap";
+    process.report.network = spec.network == SandboxSpec::Network::host ? "host (shared: not isolated)" : "none";
+    if (spec.network == SandboxSpec::Network::isolated) {
+      auto network = start_network(child, spec);
+      if (network) {
+        process.network = network->pid;
+        process.network_life = std::move(network->life);
+        process.report.network = "own, egress by slirp4netns";
+      } else {
+        process.report.network = "none (" + network.error().message + ")";
+      }
+    }
+  } else {
+    process.report = {"none", "", "host (shared: not isolated)"};
+  }
+  process.report.user = "uid " + std::to_string(spec.host_uid >= 0 ? spec.host_uid : std::int64_t{::geteuid()}) + " on the host";
+  if (::write(block.write.get(), "1", 1) != 1) return fail(Code::unsupported, "the sandbox ended before its program began");
+  block.write.reset();
+  // With a plain program the pipe closes at the exec, or brings the reason.
+  if (spec.kind == SandboxSpec::Kind::none) {
+    char text[256];
+    const ssize_t n = wait_for(failure.read.get(), POLLIN, deadline) ? ::read(failure.read.get(), text, sizeof text) : 0;
+    if (n > 0) return fail(Code::unsupported, std::string(text, static_cast<std::size_t>(n)));
+  }
+  return process;
+}
+
+void ask_to_stop(const SandboxProcess& process) {
+  if (process.init.pid == 0) {
+    if (alive(process.outer_id)) ::kill(-process.outer, SIGTERM);
+    return;
+  }
+  // bwrap's init would die by the signal and take everything with it: its children are the program.
+  const std::string pid = std::to_string(process.init.pid);
+  const auto children = read_file("/proc/" + pid + "/task/" + pid + "/children", 4096);
+  if (!children || !alive(process.init)) return;
+  const char* at = children->c_str();
+  for (char* end = nullptr; long child = std::strtol(at, &end, 10); at = end) {
+    const auto id = static_cast<pid_t>(child);
+    kill_process({id, start_time_of(id)}, SIGTERM);
+  }
+}
+
+void kill_sandbox(const SandboxProcess& process, Cgroup* cgroup) {
+  if (process.init.pid != 0) kill_process(process.init, SIGKILL);
+  if (alive(process.outer_id)) {
+    if (process.init.pid == 0) ::kill(-process.outer, SIGKILL);
+    ::kill(process.outer, SIGKILL);
+  }
+  if (cgroup != nullptr) cgroup->kill_all();
+  if (process.network > 0) ::kill(process.network, SIGKILL);
+}
+
+}  // namespace roost::agent

@@ -1,0 +1,24 @@
+// `roost-agent serve`: the hand-over to a supervisor that outlives its caller. The caller's process returns when the supervisor can
+// be spoken to; the supervisor itself is a session leader without a terminal, with nothing inherited.
+#include "agent/serve_handover.hpp"
+#include "agent/serve_supervisor.hpp"
+
+#include "agent/commands.hpp"
+
+namespace roost::agent {
+
+int serve(int argc, char** argv) {
+  return hand_over(argc, argv, [](const HandOver& given) {
+    auto spec = ServeSpec::load(given.spec);
+    if (!spec) return given.refuse(spec.error());
+    auto lock = take_lock(spec->run + "/lock");
+    if (!lock) return given.refuse(lock.error());
+    Supervisor supervisor(std::move(*spec));
+    if (const auto prepared = supervisor.prepare(); !prepared) return given.refuse(prepared.error());
+    given.ready();
+    supervisor.run();
+    return 0;
+  });
+}
+
+}  // namespace roost::agent

@@ -1,0 +1,35 @@
+// LogSink: the workload's output on disk, bounded: at most two files of `bytes` each (NAME and NAME.1). A full disk loses lines,
+// never the workload. Thread safety: none; it lives on one Loop.
+#pragma once
+
+#include <string>
+
+#include "agent/serve_loop.hpp"
+#include "agent/serve_posix.hpp"
+
+namespace roost::agent {
+
+class LogSink {
+ public:
+  LogSink(Loop& loop, std::string path, std::int64_t bytes) : loop_(loop), path_(std::move(path)), limit_(bytes) {}
+  ~LogSink();
+  LogSink(const LogSink&) = delete;
+  LogSink& operator=(const LogSink&) = delete;
+
+  // A new pipe whose write end becomes a program's output; what the last one still held is read first.
+  [[nodiscard]] Result<Fd> open();
+  void drain();                                // reads what is there
+  [[nodiscard]] std::string last_line() const;  // of the program's output, at most 200 printable characters
+
+ private:
+  void write(std::string_view data);
+  Loop& loop_;
+  std::string path_;
+  std::int64_t limit_;
+  std::int64_t size_ = 0;
+  Fd input_;
+  Fd file_;
+  std::string tail_;
+};
+
+}  // namespace roost::agent
