@@ -9,6 +9,8 @@
 namespace roost::api {
 namespace {
 
+constexpr std::int64_t kSweepNs = 1'000'000'000;
+
 // The state after taking one at `now`, or how long to wait: both sides of one decision.
 struct Taken {
   std::int64_t full_at_ns = 0;
@@ -43,7 +45,11 @@ std::int64_t PeerLimiter::take(std::string_view peer, std::int64_t now_ns) {
   auto& peers = shard.full_at_ns;
   auto found = peers.find(name);
   if (found == peers.end()) {
-    if (peers.size() >= kPeersPerShard) std::erase_if(peers, [&](const auto& entry) { return entry.second <= now_ns; });
+    if (peers.size() >= kPeersPerShard &&
+        now_ns >= shard.swept_at_ns + kSweepNs) {  // a sweep for each stranger would be a flood's lever
+      std::erase_if(peers, [&](const auto& entry) { return entry.second <= now_ns; });
+      shard.swept_at_ns = now_ns;
+    }
     if (peers.size() >= kPeersPerShard) name.clear();  // the strangers' common bucket
     found = peers.try_emplace(std::move(name), 0).first;
   }

@@ -42,6 +42,7 @@ class PeerLimiter {
   struct Shard {
     mutable std::mutex mutex;
     std::unordered_map<std::string, std::int64_t> full_at_ns;
+    std::int64_t swept_at_ns = 0;
   };
   const Rate rate_;
   std::array<Shard, kShards> shards_;
