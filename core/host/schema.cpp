@@ -59,15 +59,11 @@ bool uses_reference(const Json& schema) {
                      [](const Json::Member& member) { return uses_reference(member.second); });
 }
 
-// valijson's path is {"<root>", "[\"key\"]", "[3]", ...}.
+// valijson's path is {"<root>", "[key]", "[3]", ...}.
 std::string to_pointer(const std::vector<std::string>& context) {
   std::string pointer;
   for (const std::string& part : context) {
-    if (part.size() >= 4 && part.compare(0, 2, "[\"") == 0) {
-      pointer += pointer_step(std::string_view(part).substr(2, part.size() - 4));
-    } else if (part.size() >= 3 && part.front() == '[') {
-      pointer += "/" + part.substr(1, part.size() - 2);
-    }
+    if (part.size() >= 2 && part.front() == '[') pointer += pointer_step(std::string_view(part).substr(1, part.size() - 2));
   }
   return pointer;
 }
@@ -118,21 +114,6 @@ std::vector<SchemaProblem> collect(valijson::ValidationResults& results, const J
     list.push_back({pointer, explain(schema, value, pointer, error.description)});
   }
   return problems.empty() ? consequences : problems;
-}
-
-// Poco counts a boolean as a number, and so does valijson through it.
-void find_boolean_numbers(const Json& schema, const Json& value, const std::string& pointer,
-                          std::vector<SchemaProblem>& problems) {
-  if (value.is_bool() && schema["type"].as_string() == "number")
-    problems.push_back({pointer, "must be " + describe_schema(schema)});
-  for (const auto& [key, member] : value.members()) {
-    if (const Json* node = schema["properties"].find(key))
-      find_boolean_numbers(*node, member, pointer + pointer_step(key), problems);
-  }
-  std::size_t index = 0;
-  for (const Json& item : value.items()) {
-    find_boolean_numbers(schema["items"], item, pointer + "/" + std::to_string(index++), problems);
-  }
 }
 
 }  // namespace
@@ -209,7 +190,6 @@ Result<std::vector<SchemaProblem>> check_schema(const Json& schema, const Json& 
       problems = collect(results, schema, value);
       if (problems.empty()) problems.push_back({"", "does not fit the schema"});
     }
-    find_boolean_numbers(schema, value, "", problems);
     return problems;
   } catch (const Poco::Exception& exception) {
     return Error{Code::invalid, "the schema cannot be used: " + exception.displayText(), 0};
