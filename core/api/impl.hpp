@@ -23,6 +23,8 @@ enum class Access {
   consumer,  // scope sessions, or the token of that very workspace
 };
 
+inline constexpr std::int64_t kSliceMs = 2'000;  // of a wait that a request asked for
+
 class Api::Impl {
  public:
   Impl(Engine& engine, Clock& clock, Random& random, Hooks hooks, Options options);
@@ -88,6 +90,7 @@ class Api::Impl {
   void chat(const Request&, const Responder&, const PrincipalView&);
   void history(const Request&, const Responder&, const PrincipalView&);
   void claim(const Request&, const Responder&, const PrincipalView&);
+  void await_claim(std::string id, int max, std::int64_t wait_ms, std::int64_t visibility_ms, const Responder&);
   void ack(const Request&, const Responder&, const PrincipalView&);
   // service.cpp
   void health(const Request&, const Responder&, const PrincipalView&);

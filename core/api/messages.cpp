@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "api/bodies.hpp"
 #include "api/impl.hpp"
 
@@ -80,9 +82,18 @@ void Api::Impl::claim(const Request& request, const Responder& respond, const Pr
   }
   const SessionView view = visible(request, respond, who);
   if (!view) return;
-  engine_.claim(view->session.id, static_cast<int>(*max), *wait_s * 1000, *visibility_s * 1000,
-                [respond](Result<std::vector<Message>> claimed) {
+  await_claim(view->session.id, static_cast<int>(*max), *wait_s * 1000, *visibility_s * 1000, respond);
+}
+
+// Waits in slices: nothing is claimed for a client that went away, and a shutdown need not wait.
+void Api::Impl::await_claim(std::string id, int max, std::int64_t wait_ms, std::int64_t visibility_ms, const Responder& respond) {
+  const std::int64_t slice_ms = draining_ ? 0 : std::min(wait_ms, kSliceMs);
+  engine_.claim(id, max, slice_ms, visibility_ms,
+                [this, id, max, left_ms = wait_ms - slice_ms, visibility_ms, respond](Result<std::vector<Message>> claimed) {
                   if (!claimed.ok()) return respond(failure(claimed.error()));
+                  if (claimed->empty() && left_ms > 0 && !draining_ && respond.open()) {
+                    return await_claim(id, max, left_ms, visibility_ms, respond);
+                  }
                   respond(http::Response::json(200, Json::object({{"messages", messages_json(*claimed, claimed_json)}})));
                 });
 }

@@ -95,11 +95,13 @@ void Api::Impl::begin_remove(std::string id, DeleteOptions what, CommandOptions 
   });
 }
 
+// Waits in slices, so that a shutdown or a client that went away ends it.
 void Api::Impl::await_removed(std::string id, Operation operation, std::int64_t wait_ms, const Responder& respond) {
-  if (wait_ms == 0) return answer_removing(id, operation, respond);
-  engine_.wait_deleted(id, wait_ms, [this, id, operation, respond](Result<Tombstone> deleted) {
+  if (wait_ms <= 0 || draining_ || !respond.open()) return answer_removing(id, operation, respond);
+  const std::int64_t slice_ms = std::min(wait_ms, kSliceMs);
+  engine_.wait_deleted(id, slice_ms, [this, id, operation, wait_ms, slice_ms, respond](Result<Tombstone> deleted) {
     if (deleted.ok()) return respond(terminated(*deleted));
-    answer_removing(id, operation, respond);
+    await_removed(id, operation, deleted.error().code == Code::deadline ? wait_ms - slice_ms : 0, respond);
   });
 }
 
