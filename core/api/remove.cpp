@@ -7,6 +7,7 @@
 namespace roost::api {
 namespace {
 
+http::Response no_operation(const std::string& id) { return http::problem(404, "there is no operation " + id); }
 http::Response terminated(const Tombstone& tombstone) { return http::Response::json(200, terminated_body(tombstone)); }
 
 // What an admin may ask of a delete. INVALID where the query says something else.
@@ -121,12 +122,22 @@ void Api::Impl::answer_removing(const std::string& id, const Operation& operatio
 void Api::Impl::operation(const Request& request, const Responder& respond, const PrincipalView& who) {
   const std::string id = request.parameters[0];
   if (!valid_session_id(id)) return respond(http::problem(404, "that is not an operation's id: it has 8 digits, 0-9 and a-f"));
-  engine_.find_operation(id, [id, respond, who](Result<Json> found) {
-    if (!found.ok() && found.error().code != Code::not_found) return respond(failure(found.error()));
-    if (!found.ok() || !who->sees((*found)["user_id"].as_string())) {
-      return respond(http::problem(404, "there is no operation " + id));
-    }
-    respond(http::Response::json(200, *found));
+  engine_.find_operation(id, [this, id, respond, who](Result<Json> found) {
+    if (!found.ok()) return respond(found.error().code == Code::not_found ? no_operation(id) : failure(found.error()));
+    auto operation = operation_from_json(*found);
+    if (!operation.ok()) return respond(failure(operation.error()));
+    const std::string session_id = (*found)["session_id"].as_string();
+    const auto answer = [id, session_id, respond, who, body = operation_json(session_id, *operation)](const std::string& user) {
+      respond(who->sees(user) ? http::Response::json(200, body) : no_operation(id));
+    };
+    if (const SessionView view = engine_.reads().find(session_id)) return answer(view->session.user_id);
+    if (who->user.empty()) return answer("");
+    engine_.find_tombstone(session_id, [id, respond, answer](Result<Tombstone> tombstone) {
+      if (tombstone.ok())
+        answer(tombstone->user_id);
+      else
+        respond(no_operation(id));
+    });
   });
 }
 
