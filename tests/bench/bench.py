@@ -1,0 +1,185 @@
+"""./dev bench: ratios, each side by side in one run, printed as the rows of docs/performance.md.
+
+A ratio is the median over pairs of runs, A then B, so that a machine whose speed drifts still gives the same ratio."""
+import argparse
+import json
+import os
+import pathlib
+import re
+import shutil
+import socket
+import sqlite3
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "support"))
+from roost import GUIDE_KEY, Daemon, free_port, wait_for  # noqa: E402
+
+PAIRS = int(os.environ.get("ROOST_BENCH_PAIRS", "5"))
+SECONDS = int(os.environ.get("ROOST_BENCH_SECONDS", "4"))
+QUIET = {"ROOST_LIMITS__RATE": "0", "ROOST_LOG__LEVEL": "warn"}
+rows = []
+
+
+def row(what, value, bar, passed):
+    rows.append((what, value, bar, passed))
+    print(f"| {what} | {value} | {bar} | {'yes' if passed else '**no**'} |", flush=True)
+
+
+def wrk(url, connections=64, key=None):
+    headers = ["-H", f"X-API-Key: {key}"] if key else []
+    out = subprocess.run(["wrk", "-t2", f"-c{connections}", f"-d{SECONDS}s", "--latency", *headers, url],
+                         capture_output=True, text=True, check=True).stdout
+    assert "Non-2xx" not in out, out
+    return float(re.search(r"Requests/sec:\s+([\d.]+)", out).group(1))
+
+
+def memory_kib(pid):
+    return int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text()).group(1))
+
+
+class Hello:
+    def __init__(self, build):
+        self.port = free_port()
+        self.process = subprocess.Popen([build / "bin/bench_hello", str(self.port)], stdout=subprocess.DEVNULL)
+        wait_for(self.answers, what="bench_hello")
+
+    def answers(self):
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+            return True
+        except OSError:
+            return False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+
+def status_beside_hello(bench, release):
+    """GET /session/{uuid}/status at 64 connections, 1,000 idle keep-alive connections open, beside a bare PollSet + Beast hello."""
+    with Hello(bench) as hello, Daemon(release, QUIET) as daemon:
+        uuid = daemon.create()
+        idle = [socket.create_connection(("127.0.0.1", daemon.port)) for _ in range(1000)]
+        for s in idle:
+            s.sendall(f"GET /health HTTP/1.1\r\nHost: localhost:{daemon.port}\r\n\r\n".encode())
+            s.recv(4096)
+        ratios, health = [], []
+        stop = threading.Event()
+
+        def probe():
+            while not stop.wait(0.05):
+                began = time.perf_counter()
+                daemon.get("/health", key=None)
+                health.append(time.perf_counter() - began)
+        prober = threading.Thread(target=probe)
+        for i in range(PAIRS):
+            bare = wrk(f"http://127.0.0.1:{hello.port}/")
+            if i == 0:
+                prober.start()
+            status = wrk(f"http://127.0.0.1:{daemon.port}/session/{uuid}/status", key=GUIDE_KEY)
+            ratios.append(status / bare)
+            print(f"#   hello {bare:.0f}/s, status {status:.0f}/s", flush=True)
+        stop.set()
+        prober.join()
+        ratio = statistics.median(ratios)
+        row("status at 64 connections ÷ bare hello, 1,000 idle connections open", f"{ratio:.2f}", "≥ 0.6", ratio >= 0.6)
+        worst = max(health) * 1000
+        row("`/health` meanwhile, worst of " + str(len(health)), f"{worst:.0f} ms", "at once", worst < 250)
+
+
+def create_beside_sqlite(bench, release):
+    """Time to an accepted create (two durable commits) beside two durable commits of bare SQLite on the same disk."""
+    with Daemon(release, {**QUIET, "ROOST_SESSIONS__PER_USER": "100000", "ROOST_SESSIONS__CONCURRENT_STARTS": "1"}) as daemon:
+        path = daemon.directory / "bare.db"
+        ratios = []
+        for i in range(PAIRS):
+            out = subprocess.run([bench / "bin/bench_sqlite_commit", str(path)], capture_output=True, text=True, check=True).stdout
+            bare = float(re.search(r"median_us[\"':= ]+([\d.]+)", out).group(1)) / 1e6
+            times = []
+            for k in range(10):
+                began = time.perf_counter()
+                assert daemon.post("/session/create", {"user_id": f"u{i}-{k}"}).status in (200, 201)
+                times.append(time.perf_counter() - began)
+            made = statistics.median(times)
+            ratios.append(made / bare)
+            print(f"#   two commits {bare * 1e3:.2f} ms, create {made * 1e3:.2f} ms", flush=True)
+        ratio = statistics.median(ratios)
+        row("create accepted ÷ two durable SQLite commits", f"{ratio:.1f}", "≤ 5", ratio <= 5)
+
+
+def memory(release):
+    """Resident memory of roostd idle, and what each of 10,000 sleeping sessions adds."""
+    count = 10_000
+    with Daemon(release, QUIET) as daemon:
+        row("`roostd` idle", f"{memory_kib(daemon.process.pid) / 1024:.1f} MB", "≤ 30 MB", memory_kib(daemon.process.pid) <= 30 * 1024)
+        uuid = daemon.create()
+        daemon.post(f"/session/{uuid}/sleep")
+        daemon.wait_phase(uuid, "asleep")
+        daemon.kill()
+        daemon.start()
+        before = memory_kib(daemon.process.pid)
+        daemon.stop()
+        copy_session(daemon, uuid, count)
+        daemon.start()
+        wait_for(lambda: daemon.get("/sessions?limit=1").status == 200, 60)
+        wait_for(lambda: f'roost_sessions{{phase="asleep"}} {count + 1}' in daemon.get("/metrics", key=None).body.decode(), 120, "10,000 sleeping sessions")
+        time.sleep(5)  # a resync's worth of work is part of the figure
+        each = (memory_kib(daemon.process.pid) - before) / count
+        row("each of 10,000 sleeping sessions", f"{each:.2f} KB", "≤ 4 KB", each <= 4)
+
+
+def copy_session(daemon, uuid, count):
+    """Writes `count` more sleeping sessions like `uuid`, their volumes too, into a stopped daemon's data."""
+    (database,) = (daemon.directory / "data").rglob("*.db")
+    (volume,) = [p for p in (daemon.directory / "data").rglob(f"pvc-{uuid}") if p.is_dir()]
+    connection = sqlite3.connect(database)
+    table = next(t for (t,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")
+                 if {"partition", "key", "value"} <= {c[1] for c in connection.execute(f"PRAGMA table_info({t})")})
+    columns = [c[1] for c in connection.execute(f"PRAGMA table_info({table})")]
+    original = dict(zip(columns, connection.execute(f"SELECT * FROM {table} WHERE key=?", (f"session/{uuid}",)).fetchone()))
+    text = lambda v: v if isinstance(v, str) else bytes(v).decode()
+    top = connection.execute(f"SELECT max(revision) FROM {table}").fetchone()[0]
+    for i in range(count):
+        other = f"{i + 0x10000000:08x}"[::-1]
+        copied = dict(original, partition=type(original["partition"])(other[:2] if isinstance(original["partition"], str) else other[:2].encode()),
+                      key=f"session/{other}" if isinstance(original["key"], str) else f"session/{other}".encode(), revision=top + i + 1)
+        value = text(original["value"]).replace(uuid, other)
+        copied["value"] = value if isinstance(original["value"], str) else value.encode()
+        connection.execute(f"INSERT INTO {table} ({','.join(columns)}) VALUES ({','.join('?' * len(columns))})", [copied[c] for c in columns])
+        target = volume.with_name(f"pvc-{other}")
+        shutil.copytree(volume, target, symlinks=True)
+        for document in target.glob("volume.json"):
+            document.write_text(document.read_text().replace(uuid, other))
+    connection.commit()
+    connection.close()
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--build", type=pathlib.Path, required=True)
+    parser.add_argument("--release", type=pathlib.Path, required=True)
+    parser.add_argument("only", nargs="*", choices=["status", "create", "memory", []])
+    options = parser.parse_args()
+    bench, release = options.build.resolve(), options.release.resolve()
+    cpu = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
+    print(f"# {os.cpu_count()} × {cpu.group(1) if cpu else '?'}, {time.strftime('%Y-%m-%d')}\n| What | Measured | Bar | Met |\n|---|---|---|---|")
+    chosen = options.only or ["status", "create", "memory"]
+    if "status" in chosen:
+        status_beside_hello(bench, release)
+    if "create" in chosen:
+        create_beside_sqlite(bench, release)
+    if "memory" in chosen:
+        memory(release)
+    print(json.dumps([{"what": w, "value": v, "bar": b, "met": p} for w, v, b, p in rows]))
+    sys.exit(0 if all(p for *_, p in rows) else 1)
+
+
+if __name__ == "__main__":
+    main()
