@@ -108,7 +108,12 @@ class Router {
   [[nodiscard]] const std::vector<Route>& routes() const { return routes_; }
 
  private:
+  struct Pattern {
+    std::vector<std::string> segments;  // "" stands for {}
+    bool rest = false;                  // ends with {*}
+  };
   std::vector<Route> routes_;
+  std::vector<Pattern> patterns_;  // of the route with the same index
 };
 
 }  // namespace roost::http
