@@ -58,7 +58,8 @@ std::string become(const Child& child) {
   const SandboxSpec& spec = child.spec;
   const bool root = ::geteuid() == 0;
   if (child.cgroup != nullptr && !child.cgroup->enter()) return "the cgroup cannot be entered";
-  std::vector<SandboxMount> mounts = spec.mounts;
+  std::vector<SandboxMount> mounts = etc_mounts(spec.etc);
+  mounts.insert(mounts.end(), spec.mounts.begin(), spec.mounts.end());
   if (spec.kind == SandboxSpec::Kind::bubblewrap && root && !spec.trusted) {
     auto staged = stage_mounts(mounts);
     if (!staged) return staged.error().message;

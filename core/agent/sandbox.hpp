@@ -73,6 +73,7 @@ void kill_sandbox(const SandboxProcess& process, Cgroup* cgroup);
 
 // Writes passwd, group, hosts, resolv.conf and nsswitch.conf into `directory`.
 [[nodiscard]] Status write_etc(const std::string& directory, const std::string& hostname, bool network);
+[[nodiscard]] std::vector<SandboxMount> etc_mounts(const std::string& directory);  // of what write_etc wrote; none for ""
 
 // bwrap's arguments, from argv[0] on. `mounts` are where the sources are visible to it.
 [[nodiscard]] std::vector<std::string> bubblewrap_arguments(const SandboxSpec& spec, const std::vector<SandboxMount>& mounts, bool root, int info_fd,

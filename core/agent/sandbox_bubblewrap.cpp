@@ -23,10 +23,24 @@ constexpr std::array kPublicEtc = {"/etc/alternatives", "/etc/ssl/certs",    "/e
                                    "/etc/mime.types",   "/etc/bash.bashrc",  "/etc/inputrc",         "/etc/debian_version",   "/etc/os-release",
                                    "/etc/terminfo",     "/etc/magic",        "/etc/services",        "/etc/protocols",        "/etc/fonts"};
 
+constexpr std::array kGeneratedEtc = {"passwd", "group", "hostname", "hosts", "nsswitch.conf", "resolv.conf"};
+
 }  // namespace
+
+std::vector<SandboxMount> etc_mounts(const std::string& directory) {
+  std::vector<SandboxMount> mounts;
+  if (directory.empty()) return mounts;
+  for (const char* name : kGeneratedEtc) mounts.push_back({directory + "/" + name, std::string("/etc/") + name, false});
+  return mounts;
+}
 
 Status write_etc(const std::string& directory, const std::string& hostname, bool network) {
   ROOST_CHECK(make_directory(directory, 0755));
+  const auto write_file = [](const std::string& path, const std::string& text) -> Status {
+    ROOST_CHECK(roost::agent::write_file(path, text, 0644));
+    if (::chmod(path.c_str(), 0644) != 0) return errno_error(path);  // whatever the umask is: another user reads it
+    return {};
+  };
   ROOST_CHECK(write_file(directory + "/passwd",
                          "root:x:0:0:root:/root:/usr/sbin/nologin\nuser:x:1000:1000:user:/home/user:/bin/bash\n"
                          "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"));
@@ -71,7 +85,9 @@ std::vector<std::string> bubblewrap_arguments(const SandboxSpec& spec, const std
 }
 
 Result<std::vector<SandboxMount>> stage_mounts(const std::vector<SandboxMount>& mounts) {
-  // Opened as root first: the unprivileged user could not even walk to most of them, and the stage may cover some.
+  if (::unshare(CLONE_NEWNS) != 0) return errno_error("a mount namespace of its own (CAP_SYS_ADMIN is needed)");
+  if (::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) return errno_error("mount /");
+  // Opened as root, before the stage covers some: the unprivileged user could not even walk to most of them.
   std::vector<Fd> sources;
   std::vector<bool> directories;
   for (const SandboxMount& mount : mounts) {
@@ -80,8 +96,6 @@ Result<std::vector<SandboxMount>> stage_mounts(const std::vector<SandboxMount>& 
     if (!sources.back().open() || ::fstat(sources.back().get(), &info) != 0) return errno_error(mount.source);
     directories.push_back(S_ISDIR(info.st_mode));
   }
-  if (::unshare(CLONE_NEWNS) != 0) return errno_error("a mount namespace of its own (CAP_SYS_ADMIN is needed)");
-  if (::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) return errno_error("mount /");
   const std::string stage = ::access("/mnt", F_OK) == 0 ? "/mnt" : "/srv";
   if (::mount("roost", stage.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=64k") != 0) return errno_error("mount " + stage);
   std::vector<SandboxMount> staged;

@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -23,6 +24,7 @@ bool die_with(pid_t parent) {
 
 std::string execute(const std::vector<std::string>& arguments, const std::vector<std::string>& environment) {
   ::setsid();
+  ::umask(022);
   sigset_t none;
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);

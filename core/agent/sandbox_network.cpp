@@ -172,7 +172,8 @@ Result<NetworkProcess> start_network(pid_t pid, const SandboxSpec& spec) {
   if (!block_in_namespace(user.get(), net.get(), blocked)) {
     return Error{Code::unsupported, "the host's own addresses cannot be blocked", 0};  // then rather no network
   }
-  const std::vector<std::vector<std::string>> attempts = {{"--enable-sandbox", "--enable-seccomp"}, {"--enable-sandbox"}, {}};
+  // Its --enable-sandbox needs a mapping of root in the namespace, which a workspace does not have.
+  const std::vector<std::vector<std::string>> attempts = {{"--enable-seccomp"}, {}};
   Result<NetworkProcess> made = Error{Code::unsupported, "", 0};
   for (const auto& options : attempts) {
     made = run_slirp(spec, user.get(), net.get(), options);

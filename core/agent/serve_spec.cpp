@@ -1,5 +1,7 @@
 #include "agent/serve_spec.hpp"
 
+#include <tuple>
+
 #include "base/json.hpp"
 
 namespace roost::agent {
@@ -31,7 +33,7 @@ Result<ServeSpec> ServeSpec::load(const std::string& path) {
   spec.cgroup = json["cgroup"].as_string();
   if (const Json* ready = json.find("ready_path")) spec.ready_path = ready->as_string();
   spec.limits = {json["size"]["cpu_millis"].as_int(), json["size"]["memory_bytes"].as_int(), json["pids"].as_int()};
-  for (const auto& [key, value, least] : std::initializer_list<std::tuple<const char*, std::int64_t*, std::int64_t>>{
+  const std::tuple<const char*, std::int64_t*, int> numbers[] = {
            {"log_bytes", &spec.log_bytes, 4096},
            {"ready_interval_ms", &spec.ready_interval_ms, 10},
            {"heartbeat_interval_ms", &spec.heartbeat_interval_ms, 100},
@@ -39,7 +41,8 @@ Result<ServeSpec> ServeSpec::load(const std::string& path) {
            {"quick_exit_ms", &spec.quick_exit_ms, 0},
            {"max_quick_exits", &spec.max_quick_exits, 1},
            {"backoff_ms", &spec.backoff_ms, 1},
-           {"backoff_max_ms", &spec.backoff_max_ms, 1}}) {
+           {"backoff_max_ms", &spec.backoff_max_ms, 1}};
+  for (const auto& [key, value, least] : numbers) {
     ROOST_CHECK(read_number(json, key, *value, least));
   }
   ROOST_TRY(spec.sandbox, SandboxSpec::parse(json["sandbox"]));
