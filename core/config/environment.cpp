@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <cctype>
+#include <iterator>
 #include <optional>
 
 namespace roost::config {
 namespace {
 
 constexpr std::string_view kPrefix = "ROOST_";
+// Variables of Roost's own that are not keys: where the local workspaces' programs are, and what ./dev takes.
+constexpr std::string_view kOthers[] = {"ROOST_NODE_BIN", "ROOST_CODE_SERVER", "ROOST_CACHE", "ROOST_JOBS"};
 
 std::string lower(std::string_view text) {
   std::string out(text);
@@ -91,6 +94,7 @@ Json apply_environment(Json document, const Environment& environment, Positions&
   }
   for (const auto& [name, text] : environment) {
     if (name.rfind(kPrefix, 0) != 0 || text.empty()) continue;
+    if (std::find(std::begin(kOthers), std::end(kOthers), name) != std::end(kOthers)) continue;
     const auto target = resolve(segments_of(name), document);
     if (!target) {
       warnings.push_back("environment variable " + name.substr(0, 128) + ": no such key" + did_you_mean(name, names));
