@@ -1,0 +1,145 @@
+#include "host/backends.hpp"
+
+#include <array>
+#include <mutex>
+#include <utility>
+
+#include "base/clock.hpp"
+#include "host/manifest.hpp"
+
+namespace roost {
+namespace {
+
+struct Part {
+  PluginKind kind;
+  const BackendSpec& spec;
+  const LanesOptions& lanes;
+};
+
+std::array<Part, 3> parts(const BackendsSpec& spec) {
+  return {{{PluginKind::store, spec.store, spec.store_lanes},
+           {PluginKind::compute, spec.compute, spec.compute_lanes},
+           {PluginKind::backup, spec.backup, spec.backup_lanes}}};
+}
+
+BackendProblems check_part(const Part& part, const std::vector<std::filesystem::path>& directories) {
+  const std::string at = "/" + std::string(to_string(part.kind));
+  const auto path = find_manifest(directories, part.spec.plugin);
+  if (!path.ok()) return {{at + "/plugin", path.error().message}};
+  const auto manifest = read_manifest(*path);
+  if (!manifest.ok()) return {{at + "/plugin", manifest.error().message}};
+  if (manifest->kind != part.kind) {
+    return {{at + "/plugin", "\"" + part.spec.plugin + "\" is a " + std::string(to_string(manifest->kind)) + " plugin"}};
+  }
+  auto found = check_plugin_config(*manifest, part.spec.config);
+  if (!found.ok()) return {{at + "/plugin", found.error().message}};
+  BackendProblems problems;
+  for (SchemaProblem& problem : *found) problems.push_back({at + "/config" + problem.pointer, std::move(problem.message)});
+  std::vector<std::string> names;
+  for (const auto& secret : part.spec.secrets) names.push_back(secret.first);
+  for (SchemaProblem& problem : check_secret_names(*manifest, names)) {
+    problems.push_back({at + "/secrets" + problem.pointer, std::move(problem.message)});
+  }
+  return problems;
+}
+
+Result<std::shared_ptr<OpenPlugin>> open_part(const Part& part, const BackendsSpec& spec, const HostApi& host) {
+  const BackendProblems problems = check_part(part, spec.directories);
+  if (!problems.empty()) return Error{Code::invalid, problems.front().pointer + ": " + problems.front().message, 0};
+  ROOST_TRY(const std::filesystem::path path, find_manifest(spec.directories, part.spec.plugin));
+  ROOST_TRY(PluginHandle plugin, load_plugin(path, part.kind, host));
+  const std::int64_t deadline_ns = system_clock().monotonic_ns() + spec.timeouts.open_ms * 1'000'000;
+  ROOST_TRY(std::shared_ptr<Instance> instance, Instance::open(std::move(plugin), std::string(to_string(part.kind)),
+                                                               part.spec.config, part.spec.secrets, deadline_ns));
+  return std::make_shared<OpenPlugin>(std::move(instance), part.spec.config, part.spec.secrets, part.lanes);
+}
+
+}  // namespace
+
+struct Backends::Impl {
+  Impl(const HostApi& host_api, Scheduler& scheduler, const CallTimeouts& timeouts)
+      : host(host_api),
+        store(slots[0], scheduler, timeouts),
+        compute(slots[1], slots[2], scheduler, timeouts),
+        backup(slots[2], scheduler, timeouts) {}
+
+  const HostApi& host;
+  std::array<PluginSlot, 3> slots;
+  StoreAdapter store;
+  ComputeAdapter compute;
+  BackupAdapter backup;
+  mutable std::mutex mutex;  // of the following, and one reload at a time
+  BackendsSpec spec;
+  std::vector<std::shared_ptr<OpenPlugin>> stuck;
+};
+
+Backends::Backends(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Backends::~Backends() = default;
+
+BackendProblems Backends::check(const BackendsSpec& spec) {
+  BackendProblems problems;
+  for (const Part& part : parts(spec)) {
+    for (SchemaProblem& problem : check_part(part, spec.directories)) problems.push_back(std::move(problem));
+  }
+  return problems;
+}
+
+Result<std::unique_ptr<Backends>> Backends::open(const BackendsSpec& spec, const HostApi& host, Scheduler& scheduler) {
+  auto impl = std::make_unique<Impl>(host, scheduler, spec.timeouts);
+  impl->spec = spec;
+  const auto all = parts(spec);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    auto opened = open_part(all[i], spec, host);
+    if (!opened.ok()) return opened.error().context(to_string(all[i].kind));
+    impl->slots[i].replace(std::move(*opened));
+  }
+  return std::unique_ptr<Backends>(new Backends(std::move(impl)));
+}
+
+Store& Backends::store() { return impl_->store; }
+Compute& Backends::compute() { return impl_->compute; }
+BackupStorage& Backends::backup() { return impl_->backup; }
+
+Result<std::string> Backends::read_archive(const std::string& name, std::int64_t offset, std::int64_t length) const {
+  return impl_->backup.read(name, offset, length);
+}
+
+Status Backends::reload(const BackendsSpec& spec, std::int64_t drain_ms) {
+  const std::scoped_lock lock(impl_->mutex);
+  const auto before = parts(impl_->spec);
+  const auto after = parts(spec);
+  std::array<std::shared_ptr<OpenPlugin>, 3> opened;
+  for (std::size_t i = 0; i < after.size(); ++i) {
+    if (after[i].spec == before[i].spec) continue;
+    auto part = open_part(after[i], spec, impl_->host);
+    if (!part.ok()) return part.error().context(to_string(after[i].kind));
+    opened[i] = std::move(*part);
+  }
+  for (std::size_t i = 0; i < opened.size(); ++i) {
+    if (!opened[i]) continue;
+    std::shared_ptr<OpenPlugin> old = impl_->slots[i].replace(std::move(opened[i]));
+    if (!old->lanes.drain(system_clock().monotonic_ns() + drain_ms * 1'000'000)) impl_->stuck.push_back(std::move(old));
+  }
+  impl_->spec = spec;
+  return {};
+}
+
+bool Backends::drain(std::int64_t deadline_ns) {
+  bool drained = true;
+  for (const PluginSlot& slot : impl_->slots) drained = slot.current()->lanes.drain(deadline_ns) && drained;
+  const std::scoped_lock lock(impl_->mutex);
+  for (const auto& old : impl_->stuck) drained = old->lanes.statistics().running == 0 && drained;
+  return drained;
+}
+
+Backends::Statistics Backends::statistics() const {
+  Statistics now;
+  now.store = impl_->slots[0].current()->lanes.statistics();
+  now.compute = impl_->slots[1].current()->lanes.statistics();
+  now.backup = impl_->slots[2].current()->lanes.statistics();
+  const std::scoped_lock lock(impl_->mutex);
+  for (const auto& old : impl_->stuck) now.stuck_instances += old->lanes.statistics().running != 0 ? 1 : 0;
+  return now;
+}
+
+}  // namespace roost

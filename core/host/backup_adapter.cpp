@@ -1,0 +1,67 @@
+#include "host/backup_adapter.hpp"
+
+#include <algorithm>
+#include <future>
+#include <memory>
+
+#include "base/json.hpp"
+
+namespace roost {
+namespace {
+
+constexpr std::size_t kNameMax = 255;
+constexpr std::size_t kRecordsMax = 65'536;
+
+Status check_name(const std::string& name) {
+  const bool allowed = std::all_of(name.begin(), name.end(), [](char c) {
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+  });
+  if (allowed && !name.empty() && name.size() <= kNameMax) return {};
+  return Error{Code::invalid, "an archive's name has 1 to 255 characters out of A-Z a-z 0-9 . _ -", 0};
+}
+
+}  // namespace
+
+void BackupAdapter::stat(std::string name, Done<Object> done) {
+  auto answer = posted(scheduler_, std::move(done));
+  if (const Status checked = check_name(name); !checked.ok()) return answer(checked.error());
+  submit_call<Object>(
+      slot_, LaneKind::brief, timeouts_.brief_ms, "stat",
+      [name = std::move(name)](WorkerCall& call) -> Result<Object> {
+        ROOST_CHECK(call.invoke({1, kNameMax, 64 * 1024, 65 * 1024}, [&](auto* instance, auto* raw, auto* sink, auto* error) {
+          return call.plugin().backup.stat(instance, raw, to_bytes(name), sink, error);
+        }));
+        if (call.records().size() != 1 || call.records().front().key != name)
+          return call.misbehaved("answered stat without its record");
+        const auto document = Json::parse(call.records().front().value);
+        if (!document.ok() || !(*document)["size"].is_int())
+          return call.misbehaved("answered stat with something else than {\"size\":n}");
+        return Object{name, (*document)["size"].as_int()};
+      },
+      std::move(answer));
+}
+
+Result<std::string> BackupAdapter::read(const std::string& name, std::int64_t offset, std::int64_t length) const {
+  ROOST_CHECK(check_name(name));
+  if (offset < 0 || length < 1 || length > kChunkMax)
+    return Error{Code::invalid, "an archive is read in chunks of 1 byte to 8 MiB", 0};
+  auto promise = std::make_shared<std::promise<Result<std::string>>>();
+  std::future<Result<std::string>> answer = promise->get_future();
+  submit_call<std::string>(
+      slot_, LaneKind::bulk, timeouts_.bulk_ms, "read",
+      [name, offset, length](WorkerCall& call) -> Result<std::string> {
+        const auto most = static_cast<std::size_t>(length);
+        ROOST_CHECK(call.invoke({kRecordsMax, kNameMax, most, most + kNameMax * kRecordsMax}, [&](auto* instance, auto* raw,
+                                                                                                  auto* sink, auto* error) {
+          return call.plugin().backup.read(instance, raw, to_bytes(name), static_cast<std::uint64_t>(offset), most, sink, error);
+        }));
+        std::string bytes;
+        for (const Record& record : call.records()) bytes += record.value;
+        if (bytes.size() > most) return call.misbehaved("answered a read with more bytes than were asked for");
+        return bytes;
+      },
+      [promise](Result<std::string> result) { promise->set_value(std::move(result)); });
+  return answer.get();
+}
+
+}  // namespace roost
