@@ -1,0 +1,148 @@
+#include "daemon/process_metrics.hpp"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace roost::daemon {
+namespace {
+
+using telemetry::Counter;
+using telemetry::Gauge;
+using telemetry::Metrics;
+
+// A counter that follows a number which somebody else counts.
+class Following {
+ public:
+  explicit Following(Counter counter) : counter_(counter) {}
+  void follow(std::int64_t now) {
+    if (now > seen_) counter_.add(static_cast<double>(now - seen_));
+    seen_ = now;
+  }
+
+ private:
+  Counter counter_;
+  std::int64_t seen_ = 0;
+};
+
+double resident_bytes() {
+  long pages = 0;
+  if (std::FILE* file = std::fopen("/proc/self/statm", "re")) {
+    if (std::fscanf(file, "%*s %ld", &pages) != 1) pages = 0;
+    std::fclose(file);
+  }
+  return static_cast<double>(pages) * static_cast<double>(::sysconf(_SC_PAGESIZE));
+}
+
+double open_descriptors() {
+  std::error_code failed;
+  double count = -1;  // the one that reads the directory
+  for (auto it = std::filesystem::directory_iterator("/proc/self/fd", failed);
+       !failed && it != std::filesystem::directory_iterator(); it.increment(failed)) {
+    ++count;
+  }
+  return count;
+}
+
+double cpu_seconds() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6; };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+constexpr std::array kPhases{Phase::pending,  Phase::starting,       Phase::running,     Phase::stopping, Phase::asleep,
+                             Phase::deleting, Phase::delete_blocked, Phase::volume_lost, Phase::failed};
+
+class Collector {
+ public:
+  Collector(Metrics& metrics, MetricSources sources)
+      : sources_(std::move(sources)),
+        steps_(metrics.counter("roost_engine_steps_total", "Steps that the engine took")),
+        failures_(metrics.counter("roost_engine_step_failures_total", "Steps that failed and are tried again")),
+        conflicts_(metrics.counter("roost_engine_conflicts_total", "Commits that found another revision")),
+        overdue_(metrics.counter("roost_engine_calls_overdue_total", "Calls of backends that overran their deadline")),
+        orphans_(metrics.gauge("roost_engine_orphans", "Resources without a session, as last seen")),
+        queue_(metrics.gauge("roost_engine_queue_depth", "Sessions that wait for the engine")),
+        in_flight_(metrics.gauge("roost_engine_calls_in_flight", "Calls of backends under way")),
+        leader_(metrics.gauge("roost_engine_leader", "1 where this daemon reconciles")),
+        ready_(metrics.gauge("roost_ready", "1 where /ready says yes")),
+        accepted_(metrics.counter("roost_http_connections_total", "Accepted connections")),
+        rejected_(metrics.counter("roost_http_rejected_total", "Connections and requests refused by a limit")),
+        timeouts_(metrics.counter("roost_http_timeouts_total", "Requests that did not arrive in time")),
+        connections_(metrics.gauge("roost_http_connections", "Open connections")),
+        requests_(metrics.gauge("roost_http_requests_in_flight", "Requests that are not answered yet")),
+        tunnels_(metrics.gauge("roost_http_tunnels", "WebSockets and other tunnels to workspaces")),
+        streams_(metrics.gauge("roost_event_streams", "Open event streams")),
+        resident_(metrics.gauge("roost_process_resident_bytes", "Memory of this process")),
+        descriptors_(metrics.gauge("roost_process_open_fds", "Open file descriptors")),
+        cpu_(metrics.gauge("roost_process_cpu_seconds", "Processor time of this process since its start")) {
+    for (const Phase phase : kPhases) {
+      phases_.push_back(metrics.gauge("roost_sessions", "Sessions by phase", {{"phase", std::string(to_string(phase))}}));
+    }
+    for (const char* backend : {"store", "compute", "backup"}) {
+      running_.push_back(metrics.gauge("roost_backend_calls_running", "Calls inside a plugin", {{"backend", backend}}));
+      queued_.push_back(
+          metrics.gauge("roost_backend_calls_queued", "Calls that wait for a plugin's worker", {{"backend", backend}}));
+    }
+    metrics.gauge("roost_build_info", "1; the version is a label", {{"version", sources_.version}}).set(1);
+  }
+
+  void collect() {
+    const auto by_phase = sources_.engine->reads().count_by_phase();
+    for (std::size_t i = 0; i < kPhases.size(); ++i) {
+      const auto index = static_cast<std::size_t>(kPhases[i]);
+      phases_[i].set(index < by_phase.size() ? static_cast<double>(by_phase[index]) : 0);
+    }
+    const Engine::Statistics engine = sources_.engine->statistics();
+    steps_.follow(engine.steps);
+    failures_.follow(engine.step_failures);
+    conflicts_.follow(engine.conflicts);
+    overdue_.follow(engine.calls_overdue);
+    orphans_.set(static_cast<double>(engine.orphans));
+    queue_.set(static_cast<double>(engine.queue_depth));
+    in_flight_.set(static_cast<double>(engine.in_flight));
+    leader_.set(engine.leader ? 1 : 0);
+    ready_.set(sources_.engine->ready().ok() ? 1 : 0);
+    const http::ServerStatistics server = sources_.server->statistics();
+    accepted_.follow(server.accepted);
+    rejected_.follow(server.rejected);
+    timeouts_.follow(server.timeouts);
+    connections_.set(static_cast<double>(server.open_connections));
+    requests_.set(static_cast<double>(server.in_flight));
+    tunnels_.set(static_cast<double>(server.tunnels));
+    streams_.set(static_cast<double>(sources_.event_streams()));
+    const Backends::Statistics backends = sources_.backends->statistics();
+    const Lanes::Statistics lanes[] = {backends.store, backends.compute, backends.backup};
+    for (std::size_t i = 0; i < running_.size(); ++i) {
+      running_[i].set(static_cast<double>(lanes[i].running));
+      queued_[i].set(static_cast<double>(lanes[i].queued));
+    }
+    resident_.set(resident_bytes());
+    descriptors_.set(open_descriptors());
+    cpu_.set(cpu_seconds());
+  }
+
+ private:
+  const MetricSources sources_;
+  std::vector<Gauge> phases_, running_, queued_;
+  Following steps_, failures_, conflicts_, overdue_;
+  Gauge orphans_, queue_, in_flight_, leader_, ready_;
+  Following accepted_, rejected_, timeouts_;
+  Gauge connections_, requests_, tunnels_, streams_, resident_, descriptors_, cpu_;
+};
+
+}  // namespace
+
+void register_process_metrics(Metrics& metrics, MetricSources sources) {
+  auto collector = std::make_shared<Collector>(metrics, std::move(sources));
+  metrics.on_collect([collector] { collector->collect(); });
+}
+
+}  // namespace roost::daemon
