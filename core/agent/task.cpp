@@ -1,0 +1,238 @@
+#include "agent/task.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+
+#include "agent/backup.hpp"
+#include "agent/restore.hpp"
+#include "agent/task_storage.hpp"
+#include "agent/verify.hpp"
+#include "agent/walk_beneath.hpp"
+#include "base/clock.hpp"
+
+namespace roost::agent {
+
+namespace {
+
+constexpr std::size_t kSpecMax = 1u << 20;
+constexpr std::size_t kResultMax = 4096;
+constexpr std::int64_t kProgressEveryNs = 1'000'000'000;
+
+struct TaskFiles {
+  std::string spec;
+  std::string result;
+  std::string progress;
+};
+
+Result<TaskFiles> parse_arguments(int argc, char** argv) {
+  TaskFiles files;
+  for (int i = 0; i + 1 < argc; i += 2) {
+    const std::string_view name = argv[i];
+    if (name == "--spec") files.spec = argv[i + 1];
+    if (name == "--result") files.result = argv[i + 1];
+    if (name == "--progress") files.progress = argv[i + 1];
+  }
+  if (argc % 2 != 0 || files.spec.empty() || files.result.empty()) {
+    return {Code::invalid, "usage: --spec FILE --result FILE --progress FILE"};
+  }
+  return files;
+}
+
+Result<std::string> read_whole(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return {Code::invalid, "cannot read the specification " + path};
+  std::string text{std::istreambuf_iterator<char>(in), {}};
+  if (text.size() > kSpecMax) return {Code::invalid, "the specification " + path + " is larger than 1 MiB"};
+  return text;
+}
+
+std::string directory_of(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+}
+
+Result<Receipt> perform(TaskKind kind, const TaskSpec& spec, const TaskFiles& files, TaskMonitor& monitor) {
+  ROOST_TRY(const auto storage, TaskStorage::open(spec, monitor.cancel_fd()));
+  if (kind == TaskKind::verify) return verify_archive(spec, *storage, monitor);
+  if (kind == TaskKind::restore) return restore_archive(spec, *storage, monitor);
+  return backup_volume(spec, *storage, monitor, directory_of(files.result));
+}
+
+Json failed_document(const TaskSpec& spec, const Error& error) {
+  return Json::object({{"operation", spec.operation},
+                       {"attempt", spec.attempt},
+                       {"state", "failed"},
+                       {"reason", task_reason(error.code)},
+                       {"message", error.message}});
+}
+
+std::string cut(const std::string& text, std::size_t most) { return text.size() <= most ? text : escape_path(text, most); }
+
+}  // namespace
+
+Result<TaskSpec> parse_task_spec(std::string_view text, TaskKind kind) {
+  ROOST_TRY(const Json document, Json::parse(text));
+  TaskSpec spec;
+  ROOST_TRY(spec.id, document.get_string("id"));
+  ROOST_TRY(spec.user_id, document.get_string("user_id"));
+  ROOST_TRY(spec.operation, document.get_string("operation"));
+  ROOST_TRY(spec.attempt, document.get_int("attempt"));
+  ROOST_TRY(spec.archive, document.get_string("archive"));
+  ROOST_TRY(spec.backup_id, document.get_string("backup_id"));
+  ROOST_TRY(const std::string name, document.get_string("kind"));
+  spec.live = document["live"].as_bool();
+  spec.volume_uid = document["volume"]["uid"].as_string();
+  spec.volume_path = document["volume_path"].as_string();
+  const Json& plugin = document["backup"];
+  ROOST_TRY(spec.plugin_manifest, plugin.get_string("manifest"));
+  spec.plugin_config = plugin["config"];
+  spec.plugin_secrets = plugin["secrets"];
+
+  const char* const wanted = kind == TaskKind::backup ? "backup" : kind == TaskKind::verify ? "verify" : "restore";
+  if (name != wanted) return {Code::invalid, "kind is not \"" + std::string(wanted) + "\""};
+  for (const std::string* word : {&spec.id, &spec.operation}) {
+    if (word->size() != 8 || word->find_first_not_of("0123456789abcdef") != std::string::npos) {
+      return {Code::invalid, "id and operation are 8 lower-case hex digits"};
+    }
+  }
+  if (spec.attempt < 1) return {Code::invalid, "attempt is 1 or more"};
+  if (spec.archive.empty() || spec.archive.size() > 255) return {Code::invalid, "archive is 1 to 255 bytes"};
+  if (!spec.plugin_config.is_object()) return {Code::invalid, "backup.config is missing"};
+  if (kind == TaskKind::verify) return spec;
+  if (spec.volume_path.empty() || spec.volume_path.front() != '/') return {Code::invalid, "volume_path is not an absolute path"};
+  if (spec.volume_uid.empty()) return {Code::invalid, "volume.uid is missing: whose data it would be is not known"};
+  return spec;
+}
+
+std::string_view task_reason(Code code) {
+  switch (code) {
+    case Code::invalid: return "InvalidTask";
+    case Code::not_found: return "NotFound";
+    case Code::exists: return "Exists";
+    case Code::conflict: return "Conflict";
+    case Code::denied: return "Unreadable";
+    case Code::exhausted: return "NoSpace";
+    case Code::unavailable:
+    case Code::expired:
+    case Code::outcome_unknown: return "Unavailable";
+    case Code::deadline: return "DeadlineExceeded";
+    case Code::cancelled: return "Cancelled";
+    case Code::unsupported: return "Unsupported";
+    case Code::data_loss: return "Corrupt";
+    case Code::internal: return "Internal";
+  }
+  return "Internal";
+}
+
+std::string task_document(const TaskSpec& spec, const Result<Receipt>& outcome) {
+  if (!outcome.ok()) {
+    Error error = outcome.error();
+    std::string text = failed_document(spec, error).dump();
+    for (std::size_t most = 1024; text.size() > kResultMax; most /= 2) {
+      error.message = cut(error.message, most);
+      text = failed_document(spec, error).dump();
+    }
+    return text;
+  }
+  Receipt receipt = *outcome;
+  for (std::size_t most = 80;; most /= 2) {
+    for (Skipped& skipped : receipt.skipped) skipped.example = most < 10 ? "" : cut(skipped.example, most);
+    std::string text = Json::object({{"operation", spec.operation},
+                                     {"attempt", spec.attempt},
+                                     {"state", "succeeded"},
+                                     {"receipt", to_json(receipt)}})
+                           .dump();
+    if (text.size() <= kResultMax || most == 0) return text;
+  }
+}
+
+Status write_file_whole(const std::string& path, std::string_view text, bool durable) {
+  const std::string temporary = path + ".new";
+  const FdOwner file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!file) return errno_error(errno, "cannot write " + temporary);
+  if (::write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
+    return errno_error(errno, "cannot write " + temporary);
+  }
+  if (durable && ::fsync(file.get()) != 0) return errno_error(errno, "cannot write " + temporary);
+  if (::rename(temporary.c_str(), path.c_str()) != 0) return errno_error(errno, "cannot write " + path);
+  if (!durable) return {};
+  const FdOwner directory(::open(directory_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory || ::fsync(directory.get()) != 0) return errno_error(errno, "cannot write " + path);
+  return {};
+}
+
+Result<TaskMonitor> TaskMonitor::create(std::string progress_path) {
+  sigset_t signals;
+  ::sigemptyset(&signals);
+  ::sigaddset(&signals, SIGTERM);
+  ::sigaddset(&signals, SIGINT);
+  const int fd = ::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (fd < 0) return errno_error(errno, "signalfd");
+  return TaskMonitor(std::move(progress_path), fd);
+}
+
+TaskMonitor::~TaskMonitor() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+TaskMonitor::TaskMonitor(TaskMonitor&& other) noexcept
+    : progress_path_(std::move(other.progress_path_)), fd_(std::exchange(other.fd_, -1)) {}
+
+bool TaskMonitor::cancelled() const {
+  pollfd signal{fd_, POLLIN, 0};
+  return ::poll(&signal, 1, 0) > 0;
+}
+
+Status TaskMonitor::advance(std::int64_t bytes, std::int64_t files) {
+  bytes_ += bytes;
+  files_ += files;
+  if (cancelled()) return {Code::cancelled, "the task was told to stop; nothing of it is left"};
+  const std::int64_t now = system_clock().monotonic_ns();
+  if (progress_path_.empty() || now - written_at_ns_ < kProgressEveryNs) return {};
+  written_at_ns_ = now;
+  // Progress is a courtesy: a task does not fail for it.
+  const Status written = write_file_whole(
+      progress_path_, "{\"bytes\":" + std::to_string(bytes_) + ",\"files\":" + std::to_string(files_) + "}", false);
+  static_cast<void>(written);
+  return {};
+}
+
+int run_task(TaskKind kind, int argc, char** argv) {
+  // Before any thread of a plugin: signals are noticed by descriptor, so that what was begun is ended in order.
+  sigset_t signals;
+  ::sigemptyset(&signals);
+  ::sigaddset(&signals, SIGTERM);
+  ::sigaddset(&signals, SIGINT);
+  ::sigprocmask(SIG_BLOCK, &signals, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGXFSZ, SIG_IGN);  // a file size limit is an error like a full disk
+  ::umask(077);
+
+  const auto files = parse_arguments(argc, argv);
+  if (!files.ok()) {
+    std::fprintf(stderr, "roost-agent: %s\n", files.error().message.c_str());
+    return 2;
+  }
+  TaskSpec spec;
+  const auto outcome = [&]() -> Result<Receipt> {
+    ROOST_TRY(const std::string text, read_whole(files->spec));
+    ROOST_TRY(spec, parse_task_spec(text, kind));
+    ROOST_TRY(TaskMonitor monitor, TaskMonitor::create(files->progress));
+    return perform(kind, spec, *files, monitor);
+  }();
+  const Status written = write_file_whole(files->result, task_document(spec, outcome), true);
+  if (!written.ok()) std::fprintf(stderr, "roost-agent: %s\n", written.error().message.c_str());
+  if (!outcome.ok()) std::fprintf(stderr, "roost-agent: %s\n", escape_path(outcome.error().message, 1000).c_str());
+  return outcome.ok() && written.ok() ? 0 : 1;
+}
+
+}  // namespace roost::agent

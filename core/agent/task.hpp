@@ -1,0 +1,65 @@
+// What every task of the agent has in common: its specification, the way it reports, and how it is stopped. The result is a
+// task.json document of at most 4096 bytes that appears whole or not at all. Thread safety: the main thread.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "agent/commands.hpp"
+#include "base/json.hpp"
+#include "base/result.hpp"
+#include "model/receipt.hpp"
+
+namespace roost::agent {
+
+struct TaskSpec {
+  std::string id;  // of the session
+  std::string user_id;
+  std::string operation;
+  std::int64_t attempt = 0;
+  bool live = false;
+  std::string archive;
+  std::string backup_id;
+  std::string volume_uid;
+  std::string volume_path;  // empty for verify
+  std::string plugin_manifest;
+  Json plugin_config;
+  Json plugin_secrets;
+};
+
+// INVALID, naming what is wrong, by schemas/task-spec.json.
+[[nodiscard]] Result<TaskSpec> parse_task_spec(std::string_view text, TaskKind kind);
+
+// The task.json document of an ended task, cut to at most 4096 bytes: first the examples of what was skipped, then the message.
+[[nodiscard]] std::string task_document(const TaskSpec& spec, const Result<Receipt>& outcome);
+// "NoSpace" for EXHAUSTED and so on: the reason of a failed task.
+[[nodiscard]] std::string_view task_reason(Code code);
+
+// Writes a file that appears whole: temporary file, fsync, rename.
+Status write_file_whole(const std::string& path, std::string_view text, bool durable);
+
+// Notices SIGTERM and SIGINT (which must be blocked), and rewrites the progress file about once a second.
+class TaskMonitor {
+ public:
+  // `progress_path` may be empty. With `cancel_fd` < 0 a signalfd is made.
+  static Result<TaskMonitor> create(std::string progress_path);
+  ~TaskMonitor();
+  TaskMonitor(TaskMonitor&& other) noexcept;
+  TaskMonitor& operator=(TaskMonitor&&) = delete;
+
+  [[nodiscard]] int cancel_fd() const { return fd_; }  // readable once the task should stop
+  [[nodiscard]] bool cancelled() const;
+  // Counts on; CANCELLED once the task should stop. Cheap enough for every file and every piece of one.
+  Status advance(std::int64_t bytes, std::int64_t files);
+
+ private:
+  TaskMonitor(std::string progress_path, int fd) : progress_path_(std::move(progress_path)), fd_(fd) {}
+  std::string progress_path_;
+  int fd_;
+  std::int64_t bytes_ = 0;
+  std::int64_t files_ = 0;
+  std::int64_t written_at_ns_ = 0;
+};
+
+}  // namespace roost::agent
