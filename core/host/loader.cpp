@@ -6,7 +6,6 @@
 #include <boost/dll/shared_library_load_mode.hpp>
 #include <cstring>
 #include <fstream>
-#include <map>
 #include <mutex>
 
 #include "base/clock.hpp"
@@ -166,7 +165,7 @@ Status negotiate(roost_plugin_v1_function entry, const HostApi& host, LoadedPlug
 // dlopen is a property of the process, so what was loaded is one too.
 struct Registry {
   std::mutex mutex;
-  std::map<std::filesystem::path, PluginHandle> plugins;  // by library
+  std::vector<PluginHandle> plugins;
 };
 Registry& registry() {
   static auto* immortal = new Registry;
@@ -180,13 +179,15 @@ Result<PluginHandle> load_plugin(const std::filesystem::path& manifest_path, Plu
   ROOST_CHECK(check_manifest(manifest, kind));
   Registry& known = registry();
   const std::scoped_lock lock(known.mutex);
-  if (const auto found = known.plugins.find(manifest.library); found != known.plugins.end()) {
-    if (found->second->manifest.sha256 == manifest.sha256 && found->second->host == &host) {
-      auto again = std::make_shared<LoadedPlugin>(*found->second);
-      again->manifest = manifest;  // its schema may have been corrected
-      return PluginHandle(std::move(again));
+  for (const PluginHandle& old : known.plugins) {
+    if (old->manifest.library != manifest.library) continue;
+    if (old->manifest.sha256 != manifest.sha256) {
+      return Error{Code::conflict, manifest.library.string() + ": it changed since it was loaded; restart to use the new one", 0};
     }
-    return Error{Code::conflict, manifest.library.string() + ": it changed since it was loaded; restart to use the new one", 0};
+    if (old->host != &host) continue;
+    auto again = std::make_shared<LoadedPlugin>(*old);
+    again->manifest = manifest;  // its schema may have been corrected
+    return PluginHandle(std::move(again));
   }
   auto loaded = std::make_shared<LoadedPlugin>();
   loaded->manifest = manifest;
@@ -195,7 +196,7 @@ Result<PluginHandle> load_plugin(const std::filesystem::path& manifest_path, Plu
   if (const Status agreed = negotiate(entry.function, host, *loaded); !agreed.ok()) {
     return agreed.error().context(manifest.library.string());
   }
-  known.plugins.emplace(manifest.library, loaded);
+  known.plugins.push_back(loaded);
   return PluginHandle(std::move(loaded));
 }
 
