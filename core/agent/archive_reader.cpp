@@ -13,6 +13,8 @@ namespace roost::agent {
 namespace {
 
 constexpr std::size_t kPiece = 64u << 10;
+// libarchive wants to see more bytes than a data descriptor has. A central record is longer than this, so the bytes are there.
+constexpr std::uint64_t kLookahead = 24;
 constexpr std::size_t kCommentMax = 1024;
 constexpr std::size_t kWideSize = 56 + 20;
 constexpr std::uint32_t kEndSignature = 0x06054b50;
@@ -102,9 +104,9 @@ Status ArchiveReader::read_end() {
 
 Status ArchiveReader::begin_manifest() {
   const std::uint64_t from = comment_.manifest_offset;
-  manifest_ = std::make_unique<ArchiveStream>(source_, from, end_.directory_offset, nullptr);
+  manifest_ = std::make_unique<ArchiveStream>(source_, from, end_.directory_offset + kLookahead, nullptr);
   ROOST_CHECK(manifest_->next(from));
-  entries_ = std::make_unique<ArchiveStream>(source_, 0, from, [this](std::string_view bytes) { observe(bytes); });
+  entries_ = std::make_unique<ArchiveStream>(source_, 0, from + kLookahead, [this](std::string_view bytes) { observe(bytes); });
   ROOST_TRY(ManifestLine line, parse_next());
   if (!std::holds_alternative<ManifestHeader>(line)) return damaged("its manifest has no first line");
   header_ = std::get<ManifestHeader>(std::move(line));
