@@ -7,6 +7,8 @@
 
 namespace roost::daemon {
 
+// What the compute plugin is told: {"network": "host"} or {"sandbox": "none"}.
+[[nodiscard]] bool settings_share_host_network(const Json& compute_config);
 // What compute says of a workspace's isolation ("network": "host", see core/abi/schemas/workspace.json).
 [[nodiscard]] bool shares_host_network(const Json& isolation);
 [[nodiscard]] bool any_shares_host_network(const ReadModel& sessions);

@@ -1,6 +1,5 @@
 #include "daemon/runtime.hpp"
 
-#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <future>
@@ -12,6 +11,7 @@
 #include "daemon/process_metrics.hpp"
 #include "daemon/settings.hpp"
 #include "engine/engine.hpp"
+#include "gateway/engine_workspaces.hpp"
 #include "gateway/gateway.hpp"
 #include "host/backends.hpp"
 #include "host/host_api.hpp"
@@ -53,23 +53,6 @@ const HostApi& host_api() {
   return *api;
 }
 
-gateway::Workspace workspace_of(const Session& session) {
-  using State = gateway::Workspace::State;
-  gateway::Workspace workspace;
-  workspace.secret_nonce = session.secret_nonce;
-  workspace.endpoint = session.observed.endpoint;
-  workspace.reason = session.message;
-  if (session.wanted == Wanted::deleted || session.phase == Phase::volume_lost)
-    workspace.state = State::unavailable;
-  else if (session.wanted == Wanted::asleep)
-    workspace.state = State::asleep;
-  else if (session.observed.ready && !session.observed.endpoint.empty())
-    workspace.state = State::ready;
-  else
-    workspace.state = State::starting;
-  return workspace;
-}
-
 }  // namespace
 
 class Runtime::Impl {
@@ -92,7 +75,7 @@ class Runtime::Impl {
   Loop loop;
   std::unique_ptr<Backends> backends;
   std::unique_ptr<Engine> engine;
-  std::unique_ptr<gateway::Gateway> gateway;
+  std::unique_ptr<gateway::Gateway> gateway;  // asked by the engine for URLs from start() on
   std::unique_ptr<api::Api> api;
   http::Router router;
   std::atomic<std::shared_ptr<const ApiHosts>> hosts;
@@ -100,12 +83,12 @@ class Runtime::Impl {
 
  private:
   EngineOptions engine_settings() const;
-  gateway::Workspaces workspaces();
   api::Hooks hooks();
   Status record(const api::AuditNote& note);
   Status make_api();
   void make_server();
-  void replace_guide_key();
+  bool guide_key_is_a_risk() const;
+  void refuse_guide_key();
   void warn_of_restarts(const config::Config& next) const;
 
   std::string replacement_key;       // stands for the guide's key where a workspace could use that
@@ -122,22 +105,6 @@ EngineOptions Runtime::Impl::engine_settings() const {
   options.workspace_url = [this](const std::string& id) { return gateway->workspace_url(id); };
   options.log = [](int level, const std::string& message, const Json& fields) { log::write(level_of(level), message, fields); };
   return options;
-}
-
-gateway::Workspaces Runtime::Impl::workspaces() {
-  gateway::Workspaces workspaces;
-  workspaces.lookup = [this](const std::string& id) -> std::optional<gateway::Workspace> {
-    const SessionView view = engine->reads().find(id);
-    if (!view) return std::nullopt;
-    return workspace_of(view->session);
-  };
-  workspaces.wake = [this](const std::string& id) {
-    engine->wake(id, CommandOptions{"", std::nullopt, false, "visit"}, [id](Result<SessionView> woken) {
-      if (!woken.ok() && woken.error().code != Code::conflict) log::warn("a visit could not wake a workspace", woken.error());
-    });
-  };
-  workspaces.touch = [this](const std::string& id) { engine->touch(id); };
-  return workspaces;
 }
 
 Status Runtime::Impl::record(const api::AuditNote& note) {
@@ -160,6 +127,8 @@ api::Hooks Runtime::Impl::hooks() {
 }
 
 Status Runtime::Impl::make_api() {
+  exposed = settings_share_host_network(config.compute.config);
+  if (guide_key_is_a_risk()) refuse_guide_key();
   ROOST_TRY(api::Options options, api_options(config, replacement_key));
   api = std::make_unique<api::Api>(*engine, system_clock(), system_random(), hooks(), std::move(options));
   api->register_routes(router);
@@ -205,8 +174,9 @@ Status Runtime::Impl::start() {
   gateway::Options workspace_options = gateway_options(config);
   workspace_options.signing_key = directory.derived_key("workspace-cookie");
   ROOST_CHECK(gateway::Gateway::validate(workspace_options));
-  gateway = std::make_unique<gateway::Gateway>(std::move(workspace_options), workspaces(), system_clock(), system_random());
   engine = std::make_unique<Engine>(ports, engine_settings());
+  gateway = std::make_unique<gateway::Gateway>(std::move(workspace_options), gateway::engine_workspaces(*engine), system_clock(),
+                                               system_random());
   ROOST_CHECK(make_api());
   make_server();
   register_process_metrics(metrics,
@@ -228,12 +198,13 @@ void Runtime::Impl::warn_of_restarts(const config::Config& next) const {
 Status Runtime::Impl::reload() {
   ROOST_TRY(config::Config next, config::Config::load(config.file, config::process_environment()));
   if (const std::string faults = check(next); !faults.empty()) return Error{Code::invalid, faults, 0};
-  ROOST_TRY(api::Options options, api_options(next, replacement_key));
+  ROOST_TRY(api::Options options, api_options(next, replacement_key));  // a risk that is new is seen by the next tick
   log::register_secrets(next.secret_values());
   ROOST_CHECK(backends->reload(backends_spec(next), kReloadDrainMs));  // what may fail comes first; the rest cannot
   warn_of_restarts(next);
   for (const std::string& warning : next.warnings) log::warn(warning);
   config = std::move(next);
+  if (settings_share_host_network(config.compute.config)) exposed = true;
   log::configure(log_options(config));
   hosts = std::make_shared<const ApiHosts>(config);
   engine->reconfigure(engine_settings());
@@ -241,16 +212,18 @@ Status Runtime::Impl::reload() {
   return {};
 }
 
-// The key is derived, so that it is the same after a restart and stored nowhere.
-void Runtime::Impl::replace_guide_key() {
+bool Runtime::Impl::guide_key_is_a_risk() const {
+  return exposed && replacement_key.empty() && !config.auth.accept_guide_key_risk && has_guide_key(config);
+}
+
+// The new key is derived, so that it is the same after a restart and stored nowhere.
+void Runtime::Impl::refuse_guide_key() {
   replacement_key = to_hex(directory.derived_key("instead-of-the-guides-key"));
   log::register_secrets({replacement_key});
-  auto options = api_options(config, replacement_key);
-  if (options.ok()) api->reconfigure(*std::move(options));
   log::warn(
-      "a workspace shares the host's network and could reach the API: the guide's key is refused from now on, and a random key "
-      "was "
-      "printed on standard output; auth.accept_guide_key_risk accepts the risk");
+      "workspaces share the host's network and could reach the API: the guide's key is refused, and a key of its own is printed "
+      "on "
+      "standard output; auth.accept_guide_key_risk accepts the risk");
 }
 
 void Runtime::Impl::tick() {
@@ -259,8 +232,9 @@ void Runtime::Impl::tick() {
     looked_at_all = true;
     if (any_shares_host_network(engine->reads())) exposed = true;
   }
-  if (!exposed || !replacement_key.empty() || config.auth.accept_guide_key_risk || !has_guide_key(config)) return;
-  replace_guide_key();
+  if (!guide_key_is_a_risk()) return;
+  refuse_guide_key();
+  if (auto options = api_options(config, replacement_key); options.ok()) api->reconfigure(*std::move(options));
   std::fputs(banner().c_str(), stdout);
   std::fflush(stdout);
 }
