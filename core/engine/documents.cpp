@@ -6,15 +6,16 @@ namespace roost::documents {
 
 namespace {
 
-constexpr std::size_t kMark = 8;       // hex digits of a commit's mark
-constexpr std::size_t kMarks = 8;      // how many are remembered
+constexpr std::size_t kMark = 8;   // hex digits of a commit's mark
+constexpr std::size_t kMarks = 8;  // how many are remembered
 constexpr std::size_t kValueLimit = 1 << 20;
 
 std::string hash(std::string_view client_key) { return to_hex(sha256(client_key)).substr(0, 32); }
 
 Result<Json> parse(const Document& document) {
   auto json = Json::parse(document.value, {kValueLimit, 64});
-  if (!json) return Error{Code::data_loss, "document " + document.key + " in the store cannot be read: " + json.error().message, 0};
+  if (!json)
+    return Error{Code::data_loss, "document " + document.key + " in the store cannot be read: " + json.error().message, 0};
   return json;
 }
 

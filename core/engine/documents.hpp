@@ -32,7 +32,8 @@ inline constexpr std::string_view kUserKey = "user";
 [[nodiscard]] std::string add_commit(std::string_view commits, std::string_view mark);
 [[nodiscard]] bool has_commit(std::string_view commits, std::string_view mark);
 
-// A message as queued: `nonce` finds it again where the answer of its commit was lost; claimed_at_us tells a clock that jumped back.
+// A message as queued: `nonce` finds it again where the answer of its commit was lost; claimed_at_us tells a clock that jumped
+// back.
 struct StoredMessage {
   Message message;
   std::string nonce;

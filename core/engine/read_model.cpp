@@ -132,7 +132,8 @@ void ReadModel::put(SessionView view) {
     if (it != shard.entries.end() && it->number == *number) {
       old = std::exchange(it->view, view);
     } else {
-      if (shard.entries.size() == shard.entries.capacity()) shard.entries.reserve(shard.entries.size() + shard.entries.size() / 4 + 4);
+      if (shard.entries.size() == shard.entries.capacity())
+        shard.entries.reserve(shard.entries.size() + shard.entries.size() / 4 + 4);
       shard.entries.insert(shard.at(*number), {*number, view});
     }
   }

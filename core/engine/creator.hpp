@@ -1,0 +1,55 @@
+// Creator: makes sessions in two commits: a reservation in the user's partition, which checks the cap and remembers the
+// idempotency key, then the session itself, if its id is free. A create that stopped half-way is finished by the retry that
+// carries its key, and freed by the user's next create once it is old. Also frees the reservation of a deleted session. Thread
+// safety: the engine's thread only.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/context.hpp"
+
+namespace roost {
+
+class Creator {
+ public:
+  explicit Creator(Context& context) : context_(context) {}
+  void create(const std::string& user_id, const CommandOptions& options, Done<SessionView> done);
+  // Gives the place of a session in the user's cap back; a place that was given back already is success.
+  void release(const std::string& user_id, const std::string& id, Done<void> done);
+
+ private:
+  struct Job {
+    std::string user_id;
+    CommandOptions options;
+    Done<SessionView> done;
+    std::string partition;
+    Session session;
+    std::optional<std::uint64_t> user_revision;
+    std::vector<std::string> drop;      // reservations that lead to no session
+    std::vector<std::string> doubtful;  // old ones of which no session is known here
+    std::int64_t reserved = 0;
+    int tries = 0;
+    int waits = 0;
+  };
+  using JobPtr = std::shared_ptr<Job>;
+
+  void begin(const JobPtr& job);
+  void replay(const JobPtr& job, const std::string& id);
+  void replay_missing(const JobPtr& job, const std::string& id);
+  void read_user(const JobPtr& job);
+  void read_reservations(const JobPtr& job);
+  void check_doubtful(const JobPtr& job);
+  void choose(const JobPtr& job);
+  void reserve(const JobPtr& job);
+  void insert(const JobPtr& job);
+  void inserted(const JobPtr& job, const Error& error);
+  void another_id(const JobPtr& job);
+  void finish(const JobPtr& job, const Document& document);
+  void fill(Session& session, const std::string& id, const std::string& user_id);
+
+  Context& context_;
+};
+
+}  // namespace roost

@@ -1,0 +1,285 @@
+// The delete machine: stop, backup, verify, release the workload, release the volume, done. Each step can be repeated after a
+// crash at any point; a step goes on only when what it needs is known now, and goes back to `stop` where a workload shows up.
+#include <algorithm>
+#include <cstdio>
+#include <ctime>
+
+#include "base/clock.hpp"
+#include "engine/planner.hpp"
+
+namespace roost {
+
+namespace {
+
+constexpr std::int64_t kSecondUs = 1'000'000;
+
+std::int64_t parse_compact_time(const std::string& text) {
+  std::tm tm{};
+  if (std::sscanf(text.c_str(), "%4d%2d%2dT%2d%2d%2dZ", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour, &tm.tm_min,
+                  &tm.tm_sec) != 6)
+    return 0;
+  tm.tm_year -= 1900;
+  tm.tm_mon -= 1;
+  return static_cast<std::int64_t>(timegm(&tm)) * kSecondUs;
+}
+
+// Each attempt writes an archive of its own: one that an earlier attempt left behind must not be taken for this one's.
+void name_archive(const Session& session, Operation& operation, std::int64_t now_us) {
+  std::int64_t time_us = now_us;
+  if (!operation.backup_id.empty()) {
+    time_us = std::max(time_us, parse_compact_time(operation.backup_id.substr(session.id.size() + 1)) + kSecondUs);
+  }
+  const std::string time = format_compact_time(time_us);
+  operation.archive = "workspace-" + session.id + "-" + time + ".zip";
+  operation.backup_id = session.id + "-" + time;
+}
+
+void clear_reason(Session& session) {
+  session.failures = 0;
+  session.next_attempt_at_us = 0;
+  session.operation->reason.clear();
+  session.operation->message.clear();
+}
+
+void give_reason(Session& session, std::string reason, std::string message) {
+  session.operation->reason = std::move(reason);
+  session.operation->message = std::move(message);
+  session.phase = phase_of(session, nullptr);
+}
+
+Step go_to(Session next, OperationStep where) {
+  clear_reason(next);
+  next.operation->step = where;
+  next.phase = phase_of(next, nullptr);
+  return step::Update{std::move(next)};
+}
+
+// A backup from the beginning, with a new attempt and a new archive.
+Session begin_backup(Session next, std::int64_t now_us) {
+  next.operation->step = OperationStep::backup;
+  next.operation->attempt += 1;
+  next.operation->receipt.reset();
+  name_archive(next, *next.operation, now_us);
+  return next;
+}
+
+Step fail(Session next, std::string why, std::string message) {
+  give_reason(next, std::move(why), std::move(message));
+  return step::Fail{std::move(next)};
+}
+
+// A state that only a human changes: said once, then looked at now and then.
+Step block(const Session& session, const char* why, std::string message) {
+  if (session.operation->reason == why && session.operation->message == message) return step::Wait{15'000};
+  Session next = session;
+  give_reason(next, why, std::move(message));
+  return step::Update{std::move(next)};
+}
+
+Step block_volume(const Session& session, VolumeVerdict volume) {
+  if (volume == VolumeVerdict::foreign) {
+    return block(session, reason::kVolumeForeign,
+                 "a volume of this session's name is there that is not its own; it is not touched");
+  }
+  return block(session, reason::kVolumeLost,
+               "the volume is not there and no verified backup of it exists; bring it back, or delete without a backup");
+}
+
+// Somebody started a workload after the stop: what was saved may be out of date.
+Step back_to_stop(const Session& session) {
+  Session next = session;
+  next.operation->receipt.reset();
+  next.operation->attempt += 1;
+  return go_to(std::move(next), OperationStep::stop);
+}
+
+bool skips(const Session& session) { return session.operation->skip_backup; }
+
+// The platform has heard of this generation, so that a start which is still on its way is refused.
+bool fenced(const Session& session, const Knowledge& known) {
+  return std::max(known.workspace->generation, known.applied_generation) >= session.spec_generation;
+}
+
+Step plan_stop(const Session& session, const Knowledge& known, std::int64_t now_us, const PlanOptions& options) {
+  const Workspace& w = *known.workspace;
+  const VolumeVerdict volume = judge_volume(session, w);
+  if (volume == VolumeVerdict::lost || volume == VolumeVerdict::foreign) {
+    if (!known.live) return step::Observe{true};
+    if (!skips(session)) return block_volume(session, volume);
+    return no_workload(w) ? go_to(session, OperationStep::release_workload) : Step(step::Wait{options.poll_ms});
+  }
+  if (volume == VolumeVerdict::never_made) {
+    if (!known.live) return step::Observe{true};
+    if (w.volume_state == VolumeState::missing && no_workload(w)) return go_to(session, OperationStep::release_workload);
+    if (known.applied_generation >= session.spec_generation && !known.apply_due) return step::Wait{options.poll_ms};
+    return step::Apply{false, true};  // finds it by our token; then it is an ordinary one
+  }
+  if (no_workload(w) && fenced(session, known)) {
+    if (!known.live) return step::Observe{true};
+    if (skips(session)) return go_to(session, OperationStep::release_workload);
+    Session next = session;
+    clear_reason(next);
+    next.phase = phase_of(next, nullptr);
+    next.operation->step = OperationStep::backup;
+    name_archive(next, *next.operation, now_us);
+    return step::Update{std::move(next)};
+  }
+  if (known.applied_generation >= session.spec_generation && !known.apply_due) return step::Wait{options.poll_ms};
+  return step::Apply{false, false};
+}
+
+Step plan_backup(const Session& session, const Knowledge& known, std::int64_t now_us, const PlanOptions& options) {
+  if (skips(session)) return go_to(session, OperationStep::release_workload);
+  const Workspace& w = *known.workspace;
+  if (!known.task) return step::ObserveTask{};
+  switch (known.task->state) {
+    case TaskState::running: return step::Wait{options.poll_ms, true};
+    case TaskState::succeeded: {
+      if (!known.task->receipt) {
+        return fail(begin_backup(session, now_us), reason::kNoReceipt, "the backup task ended well but left no receipt");
+      }
+      if (!known.recorded) return step::RecordBackup{};
+      Session next = session;
+      next.operation->attempt += 1;
+      return go_to(std::move(next), OperationStep::verify);
+    }
+    case TaskState::failed: {
+      const std::string why = known.task->reason.empty() ? "BackupFailed" : known.task->reason;
+      return fail(begin_backup(session, now_us), why, "the backup failed and is tried again: " + known.task->message);
+    }
+    case TaskState::none: break;
+  }
+  if (!known.live) return step::Observe{true};
+  if (!no_workload(w)) return back_to_stop(session);
+  if (judge_volume(session, w) != VolumeVerdict::ours) return block_volume(session, judge_volume(session, w));
+  if (session.operation->attempt > 1 && !known.previous_task_removed) return step::RemoveTasks{};
+  return step::StartTask{TaskKind::backup};
+}
+
+// Whether the same archive may be read again; anything else makes a new one.
+bool retries_verify(const std::string& why) {
+  return why == "Killed" || why == "Unavailable" || why == "DeadlineExceeded" || why == "NoSpace";
+}
+
+Step plan_verify(const Session& session, const Knowledge& known, std::int64_t now_us, const PlanOptions& options) {
+  if (skips(session)) return go_to(session, OperationStep::release_workload);
+  if (!known.task) return step::ObserveTask{};
+  const Task& task = *known.task;
+  switch (task.state) {
+    case TaskState::none:
+      return known.previous_task_removed ? Step(step::StartTask{TaskKind::verify}) : Step(step::RemoveTasks{});
+    case TaskState::running: return step::Wait{options.poll_ms, true};
+    case TaskState::failed: {
+      const std::string why = task.reason.empty() ? "VerifyFailed" : task.reason;
+      const std::string message = "reading the archive back failed: " + task.message;
+      if (!retries_verify(why)) return fail(begin_backup(session, now_us), why, message + "; a new backup is made");
+      Session next = session;
+      next.operation->attempt += 1;
+      return fail(std::move(next), why, message + "; it is read again");
+    }
+    case TaskState::succeeded: break;
+  }
+  if (!task.receipt)
+    return fail(begin_backup(session, now_us), reason::kNoReceipt, "the verify task ended well but left no receipt");
+  if (!known.mismatch.empty()) return fail(begin_backup(session, now_us), reason::kReceiptMismatch, known.mismatch);
+  if (!known.verified) return step::RecordVerified{};
+  Session next = session;
+  next.operation->receipt = known.verified;
+  return go_to(std::move(next), OperationStep::release_workload);
+}
+
+// Nothing where the receipt permits the release, else what to do instead.
+std::optional<Step> receipt_gate(const Session& session, std::int64_t now_us) {
+  const Operation& operation = *session.operation;
+  if (operation.skip_backup || session.volume.uid.empty()) return std::nullopt;
+  if (!operation.receipt)
+    return fail(begin_backup(session, now_us), reason::kNoReceipt, "no receipt stands in the operation; a new backup is made");
+  const std::string blocker = release_blocker(*operation.receipt, operation.id, session.volume.uid, operation.override_losses);
+  if (blocker.empty()) return std::nullopt;
+  if (!release_blocker(*operation.receipt, operation.id, session.volume.uid, true).empty()) {
+    return fail(begin_backup(session, now_us), reason::kReceiptUnfit, blocker + "; a new backup is made");
+  }
+  return block(session, reason::kFilesSkipped, blocker + "; an admin may accept the loss");
+}
+
+// What a live look at the volume means for its release.
+enum class Release { go, gone, foreign, stop };
+Release judge_release(const Session& session, const Workspace& w) {
+  if (!no_workload(w)) return Release::stop;
+  switch (judge_volume(session, w)) {
+    case VolumeVerdict::ours: return Release::go;
+    case VolumeVerdict::lost: return Release::gone;
+    case VolumeVerdict::foreign: return Release::foreign;
+    case VolumeVerdict::never_made: break;
+  }
+  return w.volume_state == VolumeState::missing ? Release::gone
+                                                : Release::stop;  // one was made meanwhile: it is dealt with as ours
+}
+
+Step plan_release_workload(const Session& session, const Knowledge& known, std::int64_t now_us) {
+  if (auto instead = receipt_gate(session, now_us)) return *std::move(instead);
+  if (!known.tasks_removed) return step::RemoveTasks{true};
+  if (known.workload_released) return go_to(session, OperationStep::release_volume);
+  if (!known.live) return step::Observe{true};
+  const Workspace& w = *known.workspace;
+  switch (judge_release(session, w)) {
+    case Release::stop: return back_to_stop(session);
+    case Release::foreign:
+      if (!skips(session)) return block_volume(session, VolumeVerdict::foreign);
+      break;
+    case Release::go:
+    case Release::gone: break;
+  }
+  return step::RemoveWorkload{w.observed.incarnation};
+}
+
+Step plan_release_volume(const Session& session, const Knowledge& known, std::int64_t now_us) {
+  if (auto instead = receipt_gate(session, now_us)) return *std::move(instead);
+  const bool needs_archive = !skips(session) && !session.volume.uid.empty();
+  if (needs_archive && known.archive == Knowledge::Archive::unknown) return step::CheckArchive{};
+  if (!known.live) return step::Observe{true};
+  Session next = session;
+  switch (judge_release(session, *known.workspace)) {
+    case Release::stop: return back_to_stop(session);
+    case Release::foreign:
+      if (!skips(session)) return block_volume(session, VolumeVerdict::foreign);
+      break;  // not ours: left alone
+    case Release::gone: break;
+    case Release::go:
+      if (needs_archive && known.archive == Knowledge::Archive::wrong) {
+        return fail(begin_backup(session, now_us), reason::kArchiveMissing,
+                    "the verified archive is not in the backup storage any more; a new backup is made");
+      }
+      return step::RemoveVolume{};
+  }
+  clear_reason(next);
+  next.operation->step = OperationStep::done;
+  if (skips(session)) give_reason(next, reason::kBackupSkipped, "deleted without a backup, as an admin asked");
+  if (session.volume.uid.empty())
+    give_reason(next, reason::kNothingToSave, "the session never had a volume: there was nothing to save");
+  next.phase = phase_of(next, nullptr);
+  return step::Update{std::move(next)};
+}
+
+}  // namespace
+
+Step plan_delete(const Session& session, const Knowledge& known, std::int64_t now_us, const PlanOptions& options) {
+  if (!session.operation) {  // a document that somebody edited: it must not hang
+    Session next = session;
+    next.operation.emplace();
+    next.operation->id = session.id;
+    next.operation->started_at_us = now_us;
+    return step::Update{std::move(next)};
+  }
+  switch (session.operation->step) {
+    case OperationStep::stop: return plan_stop(session, known, now_us, options);
+    case OperationStep::backup: return plan_backup(session, known, now_us, options);
+    case OperationStep::verify: return plan_verify(session, known, now_us, options);
+    case OperationStep::release_workload: return plan_release_workload(session, known, now_us);
+    case OperationStep::release_volume: return plan_release_volume(session, known, now_us);
+    case OperationStep::done: break;
+  }
+  return known.reservation_freed ? Step(step::Bury{}) : Step(step::FreeReservation{});
+}
+
+}  // namespace roost

@@ -1,0 +1,213 @@
+#include "engine/reconciler.hpp"
+
+#include <algorithm>
+
+namespace roost {
+
+namespace {
+
+constexpr std::int64_t kBusyLimit = 128;         // sessions with a call or commit under way
+constexpr int kSlice = 64;                       // sessions looked at before others get the thread
+constexpr std::int64_t kLiveMs = 10'000;         // how long a live observation counts as one
+constexpr std::int64_t kApplyEffectMs = 15'000;  // an apply without effect is repeated after that
+
+std::string mark_of(const Session& session) {
+  if (!session.operation) return {};
+  return session.operation->id + "/" + std::to_string(static_cast<int>(session.operation->step)) + "/" +
+         std::to_string(session.operation->attempt);
+}
+
+}  // namespace
+
+Reconciler::Reconciler(Context& context, Writer& writer, Creator& creator, Leader& leader)
+    : context_(context), writer_(writer), creator_(creator), leader_(leader) {
+  context_.observers.push_back([this](const SessionView& before, const SessionView& after) { changed(before, after); });
+}
+
+void Reconciler::changed(const SessionView& before, const SessionView& after) {
+  if (!after) {
+    Work* work = find(before->session.id);
+    if (work && !work->busy) forget(before->session.id);
+    return;
+  }
+  if (!leader_.valid()) return;
+  // A wish of a person ends the backoff: the commands set next_attempt_at_us to 0 with it.
+  const bool wish = !before || before->session.spec_generation != after->session.spec_generation ||
+                    (after->session.next_attempt_at_us == 0 && before->session.next_attempt_at_us != 0);
+  if (wish) {
+    Work& work = works_[after->session.id];
+    work.not_before_ms = 0;
+    work.misses = 0;
+  }
+  if (wish || find(after->session.id)) enqueue(after->session.id);
+}
+
+Reconciler::Work* Reconciler::find(const std::string& id) {
+  auto it = works_.find(id);
+  return it == works_.end() ? nullptr : &it->second;
+}
+
+const Task* Reconciler::task_of(const std::string& id) const {
+  auto it = works_.find(id);
+  return it == works_.end() || it->second.last_task.state == TaskState::none ? nullptr : &it->second.last_task;
+}
+
+void Reconciler::enqueue(const std::string& id) {
+  Work& work = works_[id];
+  work.id = id;
+  if (context_.stopping) return;
+  if (!work.queued) queue_.push_back(id);
+  work.queued = true;
+  context_.counters.queue_depth = static_cast<std::int64_t>(works_.size());
+  if (draining_) return;
+  draining_ = true;
+  context_.post([this] { drain(); });
+}
+
+void Reconciler::hint(const std::string& id) {
+  if (!leader_.valid() || !context_.reads.find(id)) return;
+  Work& work = works_[id];
+  work.stale = true;
+  enqueue(id);
+}
+
+void Reconciler::reset() {
+  for (auto it = works_.begin(); it != works_.end();) {
+    Work& work = it->second;
+    work.known = {};
+    work.stale = true;
+    if (work.busy || work.queued) {
+      ++it;
+      continue;
+    }
+    if (work.timer) context_.ports.scheduler->cancel(work.timer);
+    it = works_.erase(it);
+  }
+  starts_ = {};
+  tasks_ = {};
+}
+
+void Reconciler::forget(const std::string& id) {
+  auto it = works_.find(id);
+  if (it == works_.end()) return;
+  if (it->second.timer) context_.ports.scheduler->cancel(it->second.timer);
+  works_.erase(it);
+  give_place(starts_, id);
+  give_place(tasks_, id);
+  context_.counters.queue_depth = static_cast<std::int64_t>(works_.size());
+}
+
+void Reconciler::drain() {
+  draining_ = false;
+  for (int i = 0; i < kSlice && !queue_.empty() && busy_ < kBusyLimit; ++i) {
+    const std::string id = std::move(queue_.front());
+    queue_.pop_front();
+    Work* work = find(id);
+    if (!work) continue;
+    work->queued = false;
+    if (!work->busy) process(*work);
+  }
+  if (queue_.empty() || busy_ >= kBusyLimit || draining_) return;
+  draining_ = true;
+  context_.post([this] { drain(); });
+}
+
+bool Reconciler::is_settled(const SessionSnapshot& snapshot, const Workspace& workspace) const {
+  Knowledge known;
+  known.workspace = workspace;
+  return std::holds_alternative<step::Settled>(plan(snapshot.session, known, context_.wall_us(), {}));
+}
+
+// What time and the document's own progress make of the knowledge.
+void Reconciler::bring_up_to_date(Work& work, const Session& session) {
+  const std::int64_t now = context_.mono_ms();
+  Knowledge& known = work.known;
+  if (std::exchange(work.stale, false)) {
+    known.workspace.reset();
+    known.task.reset();
+  }
+  if (std::string mark = mark_of(session); mark != work.operation_mark) {
+    const std::int64_t applied = known.applied_generation;
+    std::optional<Workspace> workspace = std::move(known.workspace);
+    known = {};
+    known.applied_generation = applied;
+    known.workspace = std::move(workspace);
+    work.operation_mark = std::move(mark);
+    work.last_task = {};
+  }
+  if (!known.workspace || now - work.live_ms > kLiveMs) known.live = false;
+  known.apply_due = now - work.applied_ms >= kApplyEffectMs;
+  const bool ready =
+      known.workspace && known.workspace->workload_state == WorkloadState::running && known.workspace->observed.ready;
+  if (!known.workspace) return;
+  if (!ready) work.ready_since_ms = 0;
+  if (ready && work.ready_since_ms == 0) work.ready_since_ms = std::max<std::int64_t>(1, now);
+  known.ready_ms = ready ? now - work.ready_since_ms : 0;
+  const bool starting = session.wanted == Wanted::running && !ready && known.workspace->workload_state != WorkloadState::failed;
+  if (!starting) give_place(starts_, work.id);
+}
+
+void Reconciler::process(Work& work) {
+  if (context_.stopping) return;
+  SessionView view = context_.reads.find(work.id);
+  if (!view || !leader_.valid()) return forget(std::string(work.id));
+  if (work.timer) context_.ports.scheduler->cancel(std::exchange(work.timer, 0));
+  const bool first = work.operation_mark.empty() && !work.known.workspace && work.not_before_ms == 0;
+  const std::int64_t now = context_.mono_ms();
+  if (first && view->session.next_attempt_at_us > 0) {  // a backoff that a restart interrupted; the wall clock may have jumped
+    const std::int64_t left = (view->session.next_attempt_at_us - context_.wall_us()) / 1000;
+    work.not_before_ms = now + std::clamp<std::int64_t>(left, 0, context_.options.backoff_max_ms);
+  }
+  if (work.hold_ms > now) return arm(work, work.hold_ms - now, [](Work&) {});
+  bring_up_to_date(work, view->session);
+  PlanOptions options;
+  options.poll_ms = context_.options.poll_ms;
+  Step next = plan(view->session, work.known, context_.wall_us(), options);
+  if (work.needs_live && !std::holds_alternative<step::Observe>(next)) {
+    if (is_mutating(next)) next = step::Observe{true};
+  }
+  if (is_mutating(next) && work.not_before_ms > now) {
+    return arm(work, work.not_before_ms - now, [](Work& w) {
+      w.known.workspace.reset();
+      w.known.task.reset();
+    });
+  }
+  perform(work, view, std::move(next));
+}
+
+void Reconciler::arm(Work& work, std::int64_t ms, std::function<void(Work&)> then) {
+  if (work.timer) context_.ports.scheduler->cancel(work.timer);
+  const std::string id = work.id;
+  work.timer = context_.after_ms(std::max<std::int64_t>(1, ms), [this, id, then = std::move(then)] {
+    Work* found = find(id);
+    if (!found) return;
+    found->timer = 0;
+    if (!found->busy) then(*found);
+    enqueue(id);
+  });
+}
+
+bool Reconciler::take_place(Places& places, const std::string& id, std::int64_t limit, std::int64_t for_ms) {
+  const std::int64_t now = context_.mono_ms();
+  if (!places.taken.count(id) && static_cast<std::int64_t>(places.taken.size()) >= limit) {
+    std::erase_if(places.taken, [now](const auto& entry) { return entry.second <= now; });
+    if (static_cast<std::int64_t>(places.taken.size()) >= limit) return false;
+  }
+  places.taken[id] = now + for_ms;
+  return true;
+}
+
+void Reconciler::give_place(Places& places, const std::string& id) {
+  if (!places.taken.erase(id)) return;
+  while (!places.queue.empty()) {
+    const std::string next = std::move(places.queue.front());
+    places.queue.pop_front();
+    Work* work = find(next);
+    if (!work || !work->parked) continue;
+    work->parked = false;
+    enqueue(next);
+    return;
+  }
+}
+
+}  // namespace roost

@@ -1,0 +1,487 @@
+// What the reconciler does for each kind of step.
+#include <algorithm>
+
+#include "engine/documents.hpp"
+#include "engine/reconciler.hpp"
+
+namespace roost {
+
+namespace {
+
+constexpr std::int64_t kStartPlaceMs = 120'000;
+constexpr std::int64_t kTaskPlaceMs = 3'600'000;
+constexpr std::int64_t kParkedMs = 5'000;
+constexpr std::int64_t kTasksBack = 16;  // attempts whose tasks are looked for where a volume is said to be in use
+constexpr std::uint32_t kPurgePage = 100;
+
+// The code as a reason, in the API's CamelCase.
+const char* reason_of(Code code) {
+  switch (code) {
+    case Code::invalid: return "Invalid";
+    case Code::not_found: return "NotFound";
+    case Code::exists: return "Exists";
+    case Code::conflict: return "Conflict";
+    case Code::denied: return "Denied";
+    case Code::exhausted: return "Exhausted";
+    case Code::unavailable: return "Unavailable";
+    case Code::deadline: return "DeadlineExceeded";
+    case Code::cancelled: return "Cancelled";
+    case Code::expired: return "Expired";
+    case Code::outcome_unknown: return reason::kOutcomeUnknown;
+    case Code::unsupported: return "Unsupported";
+    case Code::data_loss: return "DataLoss";
+    case Code::internal: break;
+  }
+  return "Internal";
+}
+
+bool disputed(Code code) { return code == Code::conflict || code == Code::outcome_unknown; }
+
+void set_reason(Session& session, std::string why, std::string message) {
+  if (session.wanted == Wanted::deleted && session.operation) {
+    session.operation->reason = std::move(why);
+    session.operation->message = std::move(message);
+    session.phase = phase_of(session, nullptr);
+    return;
+  }
+  session.reason = std::move(why);
+  session.message = std::move(message);
+}
+
+// How what verify read differs from what the backup wrote; empty: not at all.
+std::string compare(const Operation& operation, const Session& session, const Receipt& written, const Receipt& read) {
+  auto other = [](const std::string& said, const std::string& expected) { return !said.empty() && said != expected; };
+  if (written.archive != operation.archive || read.archive != operation.archive) return "the receipts are of another archive";
+  if (written.operation_id != operation.id || other(read.operation_id, operation.id))
+    return "the receipts are of another operation";
+  if (written.session_id != session.id || other(read.session_id, session.id)) return "the receipts are of another session";
+  if (written.volume_uid != session.volume.uid || other(read.volume_uid, session.volume.uid))
+    return "the receipts are of another volume";
+  if (written.archive_sha256.empty() || written.archive_sha256 != read.archive_sha256)
+    return "the archive as read differs from the archive as written";
+  if (written.tree_hash != read.tree_hash) return "the archive's manifest differs from the one that was written";
+  if (written.files != read.files || written.bytes != read.bytes) return "the archive holds other files than were written";
+  if (written.archive_bytes != read.archive_bytes) return "the archive has another size than was written";
+  if (read.verified_at_us <= 0) return "the archive was not read back";
+  return {};
+}
+
+// One receipt out of both: what the backup saw of the volume, and that the archive was read back.
+Receipt merge(const Receipt& written, const Receipt& read) {
+  Receipt merged = written;
+  merged.verified_at_us = read.verified_at_us;
+  merged.live |= read.live;
+  merged.exclusions |= read.exclusions;
+  if (merged.skipped.empty()) merged.skipped = read.skipped;
+  return merged;
+}
+
+}  // namespace
+
+void Reconciler::perform(Work& work, const SessionView& view, Step next) {
+  const Session& session = view->session;
+  if (is_mutating(next)) ++context_.counters.steps;
+  struct Visitor {
+    Reconciler& self;
+    Work& work;
+    const SessionView& view;
+    const Session& session;
+    void operator()(step::Observe& s) const { self.observe(work, s.live || work.needs_live); }
+    void operator()(step::Apply& s) const { self.apply(work, session, s); }
+    void operator()(step::StartTask& s) const { self.start_task(work, session, s.kind); }
+    void operator()(step::ObserveTask&) const { self.observe_task(work, session); }
+    void operator()(step::RemoveTasks& s) const {
+      const std::int64_t attempt = session.operation->attempt;
+      self.remove_tasks(work, session, std::max<std::int64_t>(1, attempt - 1), s.all ? attempt : attempt - 1,
+                        [all = s.all](Work& w, Status status) {
+                          if (status) (all ? w.known.tasks_removed : w.known.previous_task_removed) = true;
+                        });
+    }
+    void operator()(step::RecordBackup&) const { self.record_backup(work, session); }
+    void operator()(step::RecordVerified&) const { self.record_verified(work, session); }
+    void operator()(step::CheckArchive&) const { self.check_archive(work, session); }
+    void operator()(step::RemoveWorkload& s) const { self.remove_workload(work, session, s.incarnation); }
+    void operator()(step::RemoveVolume&) const { self.remove_volume(work, session); }
+    void operator()(step::FreeReservation&) const { self.free_reservation(work, session); }
+    void operator()(step::Bury&) const { self.bury(work, session, documents::message_prefix(session.id)); }
+    void operator()(step::Update& s) const { self.commit(work, view->revision, std::move(s.next)); }
+    void operator()(step::Fail& s) const { self.fail(work, view, std::move(s.next)); }
+    void operator()(step::Wait& s) const {
+      self.arm(work, s.ms, [task = s.task](Work& w) {
+        w.known.task.reset();
+        if (!task) w.known.workspace.reset();
+      });
+    }
+    void operator()(step::Settled&) const { self.forget(std::string(work.id)); }
+  };
+  std::visit(Visitor{*this, work, view, session}, next);
+}
+
+// ---- the document -------------------------------------------------------------------------------------------------------
+
+void Reconciler::commit(Work& work, std::uint64_t revision, Session next) {
+  auto prepare = [revision, next = std::move(next)](const SessionView& latest, const Writer::Decide& decide) {
+    if (latest->revision != revision) return decide(Edit::refuse({Code::conflict, "the session changed meanwhile", 0}));
+    decide(Edit::write(next));
+  };
+  writer_.mutate(work.id, std::move(prepare), step_done<Written>(work, [this](Work& w, Result<Written> written) {
+                   if (written || written.error().code == Code::conflict || written.error().code == Code::not_found)
+                     return;  // planned anew at once
+                   look_failed(w, "commit", written.error());
+                 }));
+}
+
+void Reconciler::fail(Work& work, const SessionView& view, Session next) {
+  next.failures = view->session.failures + 1;
+  const std::int64_t delay_ms = context_.backoff_ms(next.failures);
+  next.next_attempt_at_us = context_.wall_us() + delay_ms * 1000;
+  next.phase = phase_of(next, next.wanted == Wanted::deleted || !work.known.workspace ? nullptr : &*work.known.workspace);
+  work.not_before_ms = context_.mono_ms() + delay_ms;
+  work.applied_ms = context_.mono_ms() - kStartPlaceMs;  // what was applied is over: the next attempt applies again
+  give_place(starts_, work.id);
+  ++context_.counters.failures;
+  const Operation* operation = next.wanted == Wanted::deleted && next.operation ? &*next.operation : nullptr;
+  context_.log(2, "a session failed and is tried again",
+               Json::object({{"id", work.id},
+                             {"reason", operation ? operation->reason : next.reason},
+                             {"detail", operation ? operation->message : next.message},
+                             {"retry_ms", delay_ms}}));
+  commit(work, view->revision, std::move(next));
+}
+
+// A call that may have changed something did not succeed.
+void Reconciler::call_failed(Work& work, const char* what, const Error& error) {
+  ++context_.counters.failures;
+  ++work.misses;
+  work.known.workspace.reset();
+  work.known.task.reset();
+  work.known.live = false;
+  if (disputed(error.code)) work.needs_live = true;
+  const std::int64_t delay_ms = std::max(error.retry_after_ms, context_.backoff_ms(work.misses));
+  work.not_before_ms = context_.mono_ms() + delay_ms;
+  context_.log(
+      2, std::string(what) + " failed and is tried again",
+      Json::object({{"id", work.id}, {"reason", reason_of(error.code)}, {"detail", error.message}, {"retry_ms", delay_ms}}));
+  SessionView view = context_.reads.find(work.id);
+  if (!view || (disputed(error.code) && work.misses < 2)) return;  // a look first: it may be no failure at all
+  Session next = view->session;
+  next.failures += 1;
+  next.next_attempt_at_us = context_.wall_us() + delay_ms * 1000;
+  set_reason(next, reason_of(error.code), std::string(what) + ": " + error.message);
+  commit(work, view->revision, std::move(next));
+}
+
+// A call that changes nothing did not succeed. A session that is as wanted does not show it: the daemon's readiness does.
+void Reconciler::look_failed(Work& work, const char* what, const Error& error) {
+  ++work.misses;
+  const std::int64_t delay_ms = std::max(error.retry_after_ms, context_.backoff_ms(work.misses));
+  work.hold_ms = context_.mono_ms() + delay_ms;
+  context_.log(
+      work.misses < 3 ? 1 : 2, std::string(what) + " failed and is tried again",
+      Json::object({{"id", work.id}, {"reason", reason_of(error.code)}, {"detail", error.message}, {"retry_ms", delay_ms}}));
+}
+
+// ---- the workspace ------------------------------------------------------------------------------------------------------
+
+void Reconciler::observe(Work& work, bool live) {
+  context_.ports.compute->observe(work.id, live, call_done<Workspace>(work, [this, live](Work& w, Result<Workspace> seen) {
+                                    if (!seen) {
+                                      w.known.workspace.reset();
+                                      return look_failed(w, "observe", seen.error());
+                                    }
+                                    w.misses = w.needs_live ? w.misses : 0;
+                                    if (live) w.needs_live = false;
+                                    w.known.workspace = *std::move(seen);
+                                    w.known.adopted = false;
+                                    w.known.live = live;
+                                    w.live_ms = context_.mono_ms();
+                                  }));
+}
+
+void Reconciler::apply(Work& work, const Session& session, const step::Apply& wish) {
+  const bool starts =
+      wish.running && (no_workload(*work.known.workspace) || work.known.workspace->workload_state == WorkloadState::failed);
+  if (starts && !take_place(starts_, work.id, context_.options.concurrent_starts, kStartPlaceMs)) {
+    return park(work, context_.reads.find(work.id), starts_, reason::kStartLimit);
+  }
+  work.parked = false;
+  const EngineOptions& options = context_.options;
+  WorkspaceSpec spec;
+  spec.id = session.id;
+  spec.user_id = session.user_id;
+  spec.generation = session.spec_generation;
+  spec.running = wish.running;
+  spec.size = session.wanted_size;
+  spec.volume = session.volume;
+  spec.create_volume = wish.create_volume;
+  if (options.login_secret) spec.login_secret = options.login_secret(session);
+  if (options.workspace_token) spec.token = options.workspace_token(session);
+  if (options.workspace_url) spec.url = options.workspace_url(session.id);
+  const std::int64_t generation = spec.generation;
+  context_.ports.compute->apply(std::move(spec),
+                                call_done<Workspace>(work, [this, generation](Work& w, Result<Workspace> applied) {
+                                  if (!applied) return call_failed(w, "apply", applied.error());
+                                  w.misses = 0;
+                                  w.needs_live = false;
+                                  w.known.workspace = *std::move(applied);
+                                  w.known.adopted = true;
+                                  w.known.live = false;
+                                  w.known.applied_generation = std::max(w.known.applied_generation, generation);
+                                  w.applied_ms = context_.mono_ms();
+                                }));
+}
+
+void Reconciler::park(Work& work, const SessionView& view, Places& places, const char* why) {
+  if (!std::exchange(work.parked, true)) places.queue.push_back(work.id);
+  arm(work, kParkedMs, [](Work& w) { w.known.live = false; });
+  const Session& session = view->session;
+  const bool said = session.reason == why || (session.operation && session.operation->reason == why);
+  if (said || session.failures > 0) return;
+  Session next = session;
+  set_reason(next, why, "waits for its turn: as many as are allowed at a time are under way");
+  commit(work, view->revision, std::move(next));
+}
+
+void Reconciler::remove_workload(Work& work, const Session& session, const std::string& incarnation) {
+  context_.ports.compute->remove_workload(session.id, incarnation, call_done<void>(work, [this](Work& w, Status removed) {
+                                            if (!removed) return call_failed(w, "remove the workload", removed.error());
+                                            w.misses = 0;
+                                            w.known.workload_released = true;
+                                            w.known.workspace.reset();
+                                            w.known.live = false;
+                                          }));
+}
+
+void Reconciler::remove_volume(Work& work, const Session& session) {
+  const std::int64_t attempt = session.operation->attempt;
+  context_.ports.compute->remove_volume(
+      session.id, session.volume, call_done<void>(work, [this, attempt](Work& w, Status removed) {
+        w.known.workspace.reset();
+        w.known.live = false;
+        w.known.archive = Knowledge::Archive::unknown;
+        if (removed) {
+          w.misses = 0;
+          return context_.log(1, "released a volume", Json::object({{"id", w.id}}));
+        }
+        const Error error = removed.error();
+        SessionView view = context_.reads.find(w.id);
+        if (error.code != Code::conflict || !view || !view->session.operation) return call_failed(w, "remove the volume", error);
+        // Something still uses it: a task that a replica started late, perhaps.
+        remove_tasks(w, view->session, std::max<std::int64_t>(1, attempt - kTasksBack), attempt,
+                     [this, error](Work& again, Status) { call_failed(again, "remove the volume", error); });
+      }));
+}
+
+// ---- tasks --------------------------------------------------------------------------------------------------------------
+
+void Reconciler::start_task(Work& work, const Session& session, TaskKind kind) {
+  if (!take_place(tasks_, work.id, context_.options.concurrent_tasks, kTaskPlaceMs)) {
+    return park(work, context_.reads.find(work.id), tasks_, reason::kTaskLimit);
+  }
+  work.parked = false;
+  const Operation& operation = *session.operation;
+  TaskSpec spec;
+  spec.id = session.id;
+  spec.operation = operation.id;
+  spec.attempt = operation.attempt;
+  spec.kind = kind;
+  if (kind == TaskKind::backup) spec.volume = session.volume;
+  spec.archive = operation.archive;
+  spec.backup_id = operation.backup_id;
+  spec.user_id = session.user_id;
+  context_.ports.compute->task_start(std::move(spec), call_done<Task>(work, [this](Work& w, Result<Task> started) {
+                                       if (!started) {
+                                         give_place(tasks_, w.id);
+                                         return call_failed(w, "start the task", started.error());
+                                       }
+                                       w.misses = 0;
+                                       w.known.live = false;
+                                       w.known.task = *std::move(started);
+                                       if (w.known.task->state == TaskState::none)
+                                         w.known.task->state = TaskState::running;  // not to be seen yet
+                                       w.last_task = *w.known.task;
+                                     }));
+}
+
+void Reconciler::observe_task(Work& work, const Session& session) {
+  const Operation& operation = *session.operation;
+  context_.ports.compute->task_observe(session.id, operation.id, operation.attempt,
+                                       call_done<Task>(work, [this](Work& w, Result<Task> seen) {
+                                         if (!seen) return look_failed(w, "observe the task", seen.error());
+                                         if (!w.needs_live) w.misses = 0;
+                                         w.known.task = *std::move(seen);
+                                         w.last_task = *w.known.task;
+                                         if (w.last_task.state == TaskState::running)
+                                           tasks_.taken[w.id] = context_.mono_ms() + kTaskPlaceMs;
+                                         if (w.last_task.state != TaskState::running) give_place(tasks_, w.id);
+                                       }));
+}
+
+void Reconciler::remove_tasks(Work& work, const Session& session, std::int64_t first, std::int64_t last,
+                              std::function<void(Work&, Status)> then) {
+  const std::string operation = session.operation->id;
+  if (first > last) {
+    then(work, {});
+    return enqueue(work.id);
+  }
+  context_.ports.compute->task_remove(session.id, operation, first,
+                                      call_done<void>(work, [this, first, last, then](Work& w, Status removed) {
+                                        if (!removed) {
+                                          call_failed(w, "remove a task", removed.error());
+                                          return then(w, removed.error());
+                                        }
+                                        SessionView view = context_.reads.find(w.id);
+                                        if (first == last || !view || !view->session.operation) {
+                                          w.known.live = false;
+                                          give_place(tasks_, w.id);
+                                          return then(w, {});
+                                        }
+                                        remove_tasks(w, view->session, first + 1, last, then);
+                                      }));
+}
+
+// ---- receipts -----------------------------------------------------------------------------------------------------------
+
+void Reconciler::record_backup(Work& work, const Session& session) {
+  BackupRecord record;
+  record.id = session.operation->backup_id;
+  record.session_id = session.id;
+  record.user_id = session.user_id;
+  record.archive = session.operation->archive;
+  record.created_at_us = context_.wall_us();
+  record.state = "started";
+  record.receipt = *work.known.task->receipt;
+  const std::string partition = documents::backup_partition(session.id);
+  Commit put;
+  put.partition = partition;
+  put.conditions.push_back({Condition::Kind::absent, documents::backup_key(record.id), 0});
+  put.operations.push_back({StoreOperation::Kind::put, documents::backup_key(record.id), to_json(record).dump(), 0});
+  context_.commit(std::move(put), step_done<CommitResult>(work, [this, partition, record](Work& w, Result<CommitResult> result) {
+                    if (result) {
+                      w.known.recorded = true;
+                      return;
+                    }
+                    if (result.error().code == Code::conflict)
+                      return replace_record(w, partition, record);  // of an earlier start, before a crash
+                    call_failed(w, "record the backup", result.error());
+                  }));
+}
+
+void Reconciler::replace_record(Work& work, const std::string& partition, const BackupRecord& record) {
+  context_.get(partition, documents::backup_key(record.id),
+               step_done<Document>(work, [this, partition, record](Work& w, Result<Document> found) {
+                 if (!found) return call_failed(w, "record the backup", found.error());
+                 auto present = documents::decode_backup(*found);
+                 if (present && (present->state == "verified" || present->receipt == record.receipt)) {
+                   w.known.recorded = true;
+                   return;
+                 }
+                 Commit put;
+                 put.partition = partition;
+                 put.conditions.push_back({Condition::Kind::revision, found->key, found->revision});
+                 put.operations.push_back({StoreOperation::Kind::put, found->key, to_json(record).dump(), 0});
+                 context_.commit(std::move(put), step_done<CommitResult>(w, [this](Work& again, Result<CommitResult> result) {
+                                   if (!result) return call_failed(again, "record the backup", result.error());
+                                   again.known.recorded = true;
+                                 }));
+               }));
+}
+
+void Reconciler::record_verified(Work& work, const Session& session) {
+  const Operation operation = *session.operation;
+  const Receipt read = *work.known.task->receipt;
+  const std::string partition = documents::backup_partition(session.id);
+  context_.get(partition, documents::backup_key(operation.backup_id),
+               step_done<Document>(work, [=, this](Work& w, Result<Document> found) {
+                 if (!found && found.error().code == Code::not_found) {
+                   w.known.mismatch = "the catalogue does not know what the backup wrote";
+                   return;
+                 }
+                 if (!found) return call_failed(w, "record the receipt", found.error());
+                 auto record = documents::decode_backup(*found);
+                 SessionView view = context_.reads.find(w.id);
+                 if (!record || !view) {
+                   w.known.mismatch = record ? "" : record.error().message;
+                   return;
+                 }
+                 w.known.mismatch = compare(operation, view->session, record->receipt, read);
+                 if (!w.known.mismatch.empty()) return;
+                 const Receipt merged = merge(record->receipt, read);
+                 record->receipt = merged;
+                 record->state = "verified";
+                 Commit put;
+                 put.partition = partition;
+                 put.conditions.push_back({Condition::Kind::revision, found->key, found->revision});
+                 put.operations.push_back({StoreOperation::Kind::put, found->key, to_json(*record).dump(), 0});
+                 context_.commit(std::move(put),
+                                 step_done<CommitResult>(w, [this, merged](Work& again, Result<CommitResult> result) {
+                                   if (!result) return call_failed(again, "record the receipt", result.error());
+                                   again.known.verified = merged;
+                                 }));
+               }));
+}
+
+void Reconciler::check_archive(Work& work, const Session& session) {
+  const Receipt receipt = *session.operation->receipt;
+  auto checked = step_done<BackupStorage::Object>(work, [this, receipt](Work& w, Result<BackupStorage::Object> object) {
+    if (!object && object.error().code != Code::not_found) return call_failed(w, "look for the archive", object.error());
+    const bool right = object.ok() && object->size == receipt.archive_bytes;
+    w.known.archive = right ? Knowledge::Archive::right : Knowledge::Archive::wrong;
+  });
+  context_.ports.backup->stat(receipt.archive, context_.counted<BackupStorage::Object>(context_.backup_ok, std::move(checked)));
+}
+
+// ---- the end ------------------------------------------------------------------------------------------------------------
+
+void Reconciler::free_reservation(Work& work, const Session& session) {
+  creator_.release(session.user_id, session.id, step_done<void>(work, [this](Work& w, Status freed) {
+                     if (!freed) return call_failed(w, "free the reservation", freed.error());
+                     w.known.reservation_freed = true;
+                   }));
+}
+
+// The messages go first, a page at a time, then their history, then the session.
+void Reconciler::bury(Work& work, const Session& session, const std::string& prefix) {
+  const std::string id = session.id;
+  context_.scan(documents::partition(id), prefix, "", kPurgePage,
+                step_done<std::vector<Document>>(work, [this, id, prefix](Work& w, Result<std::vector<Document>> page) {
+                  if (!page) return call_failed(w, "remove the messages", page.error());
+                  SessionView view = context_.reads.find(id);
+                  if (!view) return;
+                  if (page->empty()) {
+                    const std::string history = documents::history_prefix(id);
+                    return prefix == history ? leave_tombstone(w) : bury(w, view->session, history);
+                  }
+                  Commit purge;
+                  purge.partition = documents::partition(id);
+                  for (const Document& document : *page)
+                    purge.operations.push_back({StoreOperation::Kind::remove, document.key, "", 0});
+                  context_.commit(std::move(purge),
+                                  step_done<CommitResult>(w, [this, id, prefix](Work& again, Result<CommitResult> result) {
+                                    if (!result) return call_failed(again, "remove the messages", result.error());
+                                    SessionView latest = context_.reads.find(id);
+                                    if (latest) bury(again, latest->session, prefix);
+                                  }));
+                }));
+}
+
+void Reconciler::leave_tombstone(Work& work) {
+  auto prepare = [this](const SessionView& view, const Writer::Decide& decide) {
+    const Session& session = view->session;
+    if (session.wanted != Wanted::deleted || !session.operation || session.operation->step != OperationStep::done) {
+      return decide(Edit::refuse({Code::conflict, "the session is not released yet", 0}));
+    }
+    const Tombstone tombstone{session.id, session.user_id, context_.wall_us(), *session.operation};
+    Edit edit = Edit::write({});
+    edit.erase = true;
+    edit.operations.push_back({StoreOperation::Kind::put, documents::tombstone_key(session.id), to_json(tombstone).dump(),
+                               context_.options.tombstone_ms});
+    decide(std::move(edit));
+  };
+  writer_.mutate(work.id, std::move(prepare), step_done<Written>(work, [this](Work& w, Result<Written> written) {
+                   if (!written && written.error().code != Code::not_found)
+                     call_failed(w, "leave the tombstone", written.error());
+                 }));
+}
+
+}  // namespace roost

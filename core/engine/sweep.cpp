@@ -1,0 +1,209 @@
+#include "engine/sweep.hpp"
+
+#include <algorithm>
+#include <map>
+
+#include "engine/documents.hpp"
+
+namespace roost {
+
+namespace {
+constexpr int kPartitions = 256;
+constexpr int kParallel = 8;
+constexpr std::uint32_t kPage = 500;
+constexpr std::size_t kSlice = 500;
+constexpr std::int64_t kQuietMs = 100;  // the least time between two watches that bring nothing
+
+std::string partition_name(int number) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  return {kDigits[number >> 4], kDigits[number & 15]};
+}
+}  // namespace
+
+// ---- loading ------------------------------------------------------------------------------------------------------------
+
+struct Sweep::Loading {
+  std::function<void()> loaded;
+  int next = 0;
+  int open = 0;
+  std::int64_t failures = 0;
+};
+
+void Sweep::load(std::function<void()> loaded) {
+  auto loading = std::make_shared<Loading>();
+  loading->loaded = std::move(loaded);
+  loading->open = kParallel;
+  for (int i = 0; i < kParallel; ++i) load_next(loading);
+}
+
+void Sweep::load_next(const std::shared_ptr<Loading>& loading) {
+  if (loading->next < kPartitions) return load_partition(loading, loading->next++, "");
+  if (--loading->open == 0) loading->loaded();
+}
+
+void Sweep::load_partition(const std::shared_ptr<Loading>& loading, int partition, const std::string& after) {
+  if (context_.stopping) return;
+  context_.scan(partition_name(partition), "session/", after, kPage, [=, this](Result<std::vector<Document>> page) {
+    if (!page) {
+      const std::int64_t wait = context_.backoff_ms(++loading->failures);
+      context_.log(2, "the sessions cannot be loaded yet", Json::object({{"detail", page.error().message}, {"retry_ms", wait}}));
+      context_.after_ms(wait, [=, this] { load_partition(loading, partition, after); });
+      return;
+    }
+    for (const Document& document : *page) {
+      auto view = documents::decode_session(document);
+      if (view) {
+        context_.reads.put(*std::move(view));
+      } else {
+        context_.log(3, "a session cannot be read and is left alone", Json::object({{"detail", view.error().message}}));
+      }
+    }
+    if (page->size() >= kPage) return load_partition(loading, partition, page->back().key);
+    load_next(loading);
+  });
+}
+
+// ---- watching -----------------------------------------------------------------------------------------------------------
+
+void Sweep::watch() {
+  watch_compute("");
+  if (context_.options.replicated) watch_store("");
+}
+
+void Sweep::watch_compute(const std::string& resume) {
+  if (context_.stopping) return;
+  const std::int64_t began = context_.mono_ms();
+  context_.ports.compute->watch(resume, context_.guard([this, resume, began](Result<Watched> watched) {
+    if (watched) {
+      compute_failures_ = 0;
+      for (const Change& change : watched->changes) reconciler_.hint(change.key);
+      const std::int64_t spent = context_.mono_ms() - began;
+      const std::int64_t rest = watched->changes.empty() ? std::max<std::int64_t>(0, kQuietMs - spent) : 0;
+      context_.after_ms(rest, [this, next = watched->resume] { watch_compute(next); });
+      return;
+    }
+    const bool expired = watched.error().code == Code::expired;
+    if (expired) resync();
+    const std::int64_t wait = watched.error().code == Code::unsupported ? 60'000 : context_.backoff_ms(++compute_failures_);
+    context_.after_ms(wait, [this, next = expired ? "" : resume] { watch_compute(next); });
+  }));
+}
+
+void Sweep::watch_store(const std::string& resume) {
+  if (context_.stopping) return;
+  const std::int64_t began = context_.mono_ms();
+  context_.ports.store->watch(resume, context_.guard([this, resume, began](Result<Watched> watched) {
+    if (!watched) {
+      const bool expired = watched.error().code == Code::expired;
+      if (expired) load([this] { resync(); });
+      const std::int64_t wait = context_.backoff_ms(++store_failures_);
+      context_.after_ms(wait, [this, next = expired ? "" : resume] { watch_store(next); });
+      return;
+    }
+    store_failures_ = 0;
+    std::unordered_set<std::string> sessions, queues;
+    for (const Change& change : watched->changes) {
+      if (change.key.rfind("session/", 0) == 0) sessions.insert(change.key.substr(8));
+      if (change.key.rfind("message/", 0) == 0) queues.insert(change.key.substr(8, 8));
+    }
+    for (const std::string& id : sessions) writer_.refresh(id, [](Result<SessionView>) {});
+    for (const std::string& id : queues) chat_.notice(id);
+    const std::int64_t rest = watched->changes.empty() ? std::max<std::int64_t>(0, kQuietMs - (context_.mono_ms() - began)) : 0;
+    context_.after_ms(rest, [this, next = watched->resume] { watch_store(next); });
+  }));
+}
+
+// ---- the sweep ----------------------------------------------------------------------------------------------------------
+
+// A merge of two lists in order of id: the platform's, a page at a time, and the sessions.
+struct Sweep::Pass {
+  std::string listed_to;    // the platform was listed up to here
+  std::string compared_to;  // sessions were compared up to here
+  std::map<std::string, Workspace> page;
+  bool last = false;
+};
+
+void Sweep::resync() {
+  if (context_.stopping) return;
+  if (timer_) context_.ports.scheduler->cancel(std::exchange(timer_, 0));
+  if (sweeping_) {
+    again_ = true;
+    return;
+  }
+  timer_ = context_.after_ms(context_.options.resync_ms, [this] {
+    timer_ = 0;
+    resync();
+  });
+  if (!leader_.valid()) return;
+  sweeping_ = true;
+  seen_orphans_.clear();
+  list(std::make_shared<Pass>());
+}
+
+void Sweep::list(const std::shared_ptr<Pass>& pass) {
+  context_.ports.compute->list(
+      pass->listed_to, kPage,
+      context_.counted<std::vector<Workspace>>(context_.compute_ok, [this, pass](Result<std::vector<Workspace>> page) {
+        if (page) {
+          list_failures_ = 0;
+          return listed(pass, *std::move(page));
+        }
+        sweeping_ = false;
+        const std::int64_t wait = context_.backoff_ms(++list_failures_);
+        context_.log(2, "the workspaces cannot be listed", Json::object({{"detail", page.error().message}, {"retry_ms", wait}}));
+        context_.after_ms(wait, [this] { resync(); });
+      }));
+}
+
+void Sweep::listed(const std::shared_ptr<Pass>& pass, std::vector<Workspace> page) {
+  pass->last = page.size() < kPage;
+  pass->page.clear();
+  for (Workspace& workspace : page) {
+    if (!context_.reads.find(workspace.id)) check_orphan(workspace.id);
+    pass->listed_to = std::max(pass->listed_to, workspace.id);
+    pass->page[workspace.id] = std::move(workspace);
+  }
+  compare(pass);
+}
+
+void Sweep::compare(const std::shared_ptr<Pass>& pass) {
+  if (context_.stopping) return;
+  auto views = context_.reads.list(pass->compared_to, kSlice);
+  for (const SessionView& view : views) {
+    const std::string& id = view->session.id;
+    if (!pass->last && id > pass->listed_to) return list(pass);
+    pass->compared_to = id;
+    auto it = pass->page.find(id);
+    Workspace nothing;
+    nothing.id = id;
+    if (!reconciler_.is_settled(*view, it == pass->page.end() ? nothing : it->second)) reconciler_.hint(id);
+  }
+  if (views.size() >= kSlice) return context_.post([this, pass] { compare(pass); });
+  if (!pass->last) return list(pass);
+  finish(pass);
+}
+
+void Sweep::check_orphan(const std::string& id) {
+  if (!valid_session_id(id)) return;
+  context_.get(documents::partition(id), documents::session_key(id), [this, id](Result<Document> found) {
+    if (found) {  // made by another replica
+      writer_.refresh(id, [](Result<SessionView>) {});
+      return;
+    }
+    if (found.error().code != Code::not_found || context_.reads.find(id)) return;
+    seen_orphans_.insert(id);
+    if (!orphans_.insert(id).second) return;
+    context_.counters.orphans = static_cast<std::int64_t>(orphans_.size());
+    context_.log(2, "the platform holds something of no session; it is left alone", Json::object({{"id", id}}));
+  });
+}
+
+void Sweep::finish(const std::shared_ptr<Pass>&) {
+  sweeping_ = false;
+  // Orphans of an earlier pass that this one did not meet are gone; those of this pass may still be on their way to be checked.
+  std::erase_if(orphans_, [this](const std::string& id) { return !seen_orphans_.count(id); });
+  context_.counters.orphans = static_cast<std::int64_t>(orphans_.size());
+  if (std::exchange(again_, false)) context_.post([this] { resync(); });
+}
+
+}  // namespace roost
