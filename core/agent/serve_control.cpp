@@ -92,6 +92,7 @@ Json Supervisor::status() const {
                             {"pid", ::getpid()},
                             {"start_time", static_cast<std::int64_t>(start_time_of(::getpid()))},
                             {"boot_id", boot_id()},
+                            {"contained", spec_.sandbox.kind == SandboxSpec::Kind::bubblewrap || cgroup_.has_value()},
                             {"cgroups", directories}});
   json.set("isolation", Json::object({{"sandbox", report_.sandbox},
                                       {"user", report_.user},

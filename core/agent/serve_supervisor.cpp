@@ -43,8 +43,7 @@ Status Supervisor::prepare() {
   ROOST_CHECK(front_->listen(spec_.run + "/front.sock"));
   ROOST_TRY(control_listener_, listen_unix(spec_.run + "/control.sock", 0600));
   loop_.add(control_listener_.get(), EPOLLIN, [this](std::uint32_t) { accept_control(); });
-  publish();
-  return {};
+  return replace_file(spec_.run + "/status.json", status().dump());  // a successor could not find what is left: then rather not begin
 }
 
 void Supervisor::run() {
