@@ -15,6 +15,7 @@ namespace {
 constexpr std::size_t kPiece = 64u << 10;
 // libarchive wants to see more bytes than a data descriptor has. A central record is longer than this, so the bytes are there.
 constexpr std::uint64_t kLookahead = 24;
+constexpr std::size_t kHeaderFixed = 64;  // a local header without its name is shorter
 constexpr std::size_t kCommentMax = 1024;
 constexpr std::size_t kWideSize = 56 + 20;
 constexpr std::uint32_t kEndSignature = 0x06054b50;
@@ -106,6 +107,7 @@ Status ArchiveReader::begin_manifest() {
   const std::uint64_t from = comment_.manifest_offset;
   manifest_ = std::make_unique<ArchiveStream>(source_, from, end_.directory_offset + kLookahead, nullptr);
   ROOST_CHECK(manifest_->next(from));
+  manifest_raw_ = manifest_->raw(from, kHeaderFixed + 64);
   entries_ = std::make_unique<ArchiveStream>(source_, 0, from + kLookahead, [this](std::string_view bytes) { observe(bytes); });
   ROOST_TRY(ManifestLine line, parse_next());
   if (!std::holds_alternative<ManifestHeader>(line)) return damaged("its manifest has no first line");
@@ -206,13 +208,14 @@ Result<ZipEntry> ArchiveReader::take_central(const ManifestEntry& entry, const s
   return zip;
 }
 
-Status ArchiveReader::check_local(const ArchiveStream& stream, ZipEntry& entry) {
+// `raw`: the archive's bytes from the entry's offset on, at least as many as a header has.
+Status ArchiveReader::check_local(std::string_view raw, ZipEntry& entry) {
   std::string wanted = local_header(entry);
-  if (entry.wide_descriptor && stream.raw(entry.offset, wanted.size()) != wanted) {
+  if (entry.wide_descriptor && raw.substr(0, wanted.size()) != wanted) {
     entry.wide_descriptor = false;
     wanted = local_header(entry);
   }
-  if (stream.raw(entry.offset, wanted.size()) != wanted) return damaged("a header is not as it was written");
+  if (raw.substr(0, wanted.size()) != wanted) return damaged("a header is not as it was written");
   offset_ = entry.offset + wanted.size() + entry.stored_size + data_descriptor(entry).size();
   return {};
 }
@@ -223,7 +226,7 @@ Status ArchiveReader::begin_entry(const ManifestEntry& entry) {
   ROOST_TRY(present_zip_, take_central(entry, directory ? entry.path + "/" : entry.path, type));
   if (present_zip_.size != static_cast<std::uint64_t>(entry.size)) return damaged(quoted(entry) + " has another size in its manifest");
   ROOST_CHECK(entries_->next(present_zip_.offset));
-  ROOST_CHECK(check_local(*entries_, present_zip_));
+  ROOST_CHECK(check_local(entries_->raw(present_zip_.offset, kHeaderFixed + present_zip_.name.size()), present_zip_));
   manifest_number_ = std::max(manifest_number_, manifest_number(entry.path) + 1);
   present_ = entry;
   present_sha256_ = std::make_unique<Sha256Stream>();
@@ -300,7 +303,7 @@ Status ArchiveReader::check_manifest_entry() {
   line.mode = 0600;
   line.mtime_ns = header_.made_at_us * 1000;
   ROOST_TRY(ZipEntry zip, take_central(line, line.path, S_IFREG));
-  ROOST_CHECK(check_local(*manifest_, zip));
+  ROOST_CHECK(check_local(manifest_raw_, zip));
   if (zip.size != manifest_size_ || zip.crc != manifest_crc_) return damaged("its manifest has another size or checksum");
   if (offset_ != end_.directory_offset) return damaged("there is something behind its manifest");
   if (central_->left() != 0 || central_read_ != end_.entries) return damaged("its central directory has more entries than its manifest");

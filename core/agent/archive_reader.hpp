@@ -44,7 +44,7 @@ class ArchiveReader {
   Status drain();
   Status end_entry();
   Result<ZipEntry> take_central(const ManifestEntry& entry, const std::string& name, std::uint32_t type);
-  Status check_local(const ArchiveStream& stream, ZipEntry& entry);
+  Status check_local(std::string_view raw, ZipEntry& entry);
   Status check_manifest_entry();
   Status check_sums() const;
   void observe(std::string_view bytes);
@@ -58,6 +58,7 @@ class ArchiveReader {
   std::unique_ptr<ArchiveStream> manifest_;
 
   std::string text_;              // of the manifest, not parsed yet
+  std::string manifest_raw_;      // the beginning of its local header
   bool manifest_ended_ = false;
   std::uint64_t manifest_size_ = 0;
   std::uint32_t manifest_crc_ = 0;

@@ -30,10 +30,10 @@ Dir open_dir(int directory, const char* name) {
 
 bool is_dot(std::string_view name) { return name == "." || name == ".."; }
 
-void times_of(const ManifestEntry& entry, timespec (&times)[2]) {
-  const std::int64_t nanoseconds = (entry.mtime_ns % 1'000'000'000 + 1'000'000'000) % 1'000'000'000;
+void times_of(std::int64_t mtime_ns, timespec (&times)[2]) {
+  const std::int64_t nanoseconds = (mtime_ns % 1'000'000'000 + 1'000'000'000) % 1'000'000'000;
   times[0] = timespec{0, UTIME_OMIT};
-  times[1] = timespec{(entry.mtime_ns - nanoseconds) / 1'000'000'000, nanoseconds};
+  times[1] = timespec{(mtime_ns - nanoseconds) / 1'000'000'000, nanoseconds};
 }
 
 Error cannot(const char* what, const ManifestEntry& entry) {
@@ -70,14 +70,12 @@ Status RestoreTree::enter_parent(const std::string& path, int& parent, std::stri
 }
 
 // Owner first: changing it takes setuid bits away.
-Status RestoreTree::give(int fd, const ManifestEntry& entry) const {
-  if (may_give_ && ::fchown(fd, uid_, gid_) != 0) return cannot("set the owner of", entry);
-  // A stranger's program must not become root's.
-  const bool drop = uid_ == 0 && entry.type == EntryType::file;
-  if (::fchmod(fd, entry.mode & (drop ? 01777u : 07777u)) != 0) return cannot("set the permissions of", entry);
+Status RestoreTree::give(int fd, std::uint32_t mode, std::int64_t mtime_ns) const {
+  if (may_give_ && ::fchown(fd, uid_, gid_) != 0) return errno_error(errno, "cannot set the owner of what was restored");
+  if (::fchmod(fd, mode) != 0) return errno_error(errno, "cannot set the permissions of what was restored");
   timespec times[2];
-  times_of(entry, times);
-  if (::futimens(fd, times) != 0) return cannot("set the time of", entry);
+  times_of(mtime_ns, times);
+  if (::futimens(fd, times) != 0) return errno_error(errno, "cannot set the time of what was restored");
   return {};
 }
 
@@ -85,7 +83,7 @@ Status RestoreTree::leave() {
   const Level level = std::move(levels_.back());
   levels_.pop_back();
   path_.resize(levels_.empty() ? 0 : levels_.back().path_size);
-  return give(level.fd.get(), level.entry);
+  return give(level.fd.get(), level.mode, level.mtime_ns);
 }
 
 Status RestoreTree::make_directory(const ManifestEntry& entry) {
@@ -98,7 +96,7 @@ Status RestoreTree::make_directory(const ManifestEntry& entry) {
   FdOwner fd(open_beneath(parent, name.c_str(), O_RDONLY | O_DIRECTORY));
   if (!fd) return cannot("open the directory", entry);
   path_ = entry.path;
-  levels_.push_back(Level{std::move(fd), path_.size(), entry});
+  levels_.push_back(Level{std::move(fd), path_.size(), entry.mode, entry.mtime_ns});
   return {};
 }
 
@@ -112,7 +110,7 @@ Status RestoreTree::make_symlink(const ManifestEntry& entry, const std::string& 
   if (::symlinkat(target.c_str(), parent, name.c_str()) != 0) return cannot("make the link", entry);
   if (may_give_ && ::fchownat(parent, name.c_str(), uid_, gid_, AT_SYMLINK_NOFOLLOW) != 0) return cannot("set the owner of", entry);
   timespec times[2];
-  times_of(entry, times);
+  times_of(entry.mtime_ns, times);
   if (::utimensat(parent, name.c_str(), times, AT_SYMLINK_NOFOLLOW) != 0) return cannot("set the time of", entry);
   return {};
 }
@@ -153,7 +151,9 @@ Status RestoreTree::write_file(std::string_view data) {
 
 Status RestoreTree::end_file(const ManifestEntry& entry) {
   if (::ftruncate(file_.get(), offset_) != 0) return cannot("set the size of", entry);
-  ROOST_CHECK(give(file_.get(), entry));
+  // A stranger's program must not become root's.
+  const std::uint32_t mode = uid_ == 0 ? entry.mode & 01777u : entry.mode;
+  ROOST_CHECK(give(file_.get(), mode, entry.mtime_ns));
   file_.reset();
   return {};
 }

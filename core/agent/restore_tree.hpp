@@ -33,12 +33,13 @@ class RestoreTree {
   struct Level {
     FdOwner fd;
     std::size_t path_size = 0;
-    ManifestEntry entry;
+    std::uint32_t mode = 0;
+    std::int64_t mtime_ns = 0;
   };
   // Leaves what the path is not beneath; answers its parent's descriptor and its last name.
   Status enter_parent(const std::string& path, int& parent, std::string& name);
   Status leave();
-  Status give(int fd, const ManifestEntry& entry) const;
+  Status give(int fd, std::uint32_t mode, std::int64_t mtime_ns) const;
 
   int root_;
   bool may_give_ = false;
