@@ -22,6 +22,18 @@ constexpr std::size_t kComputeSize = offsetof(roost_compute, activity) + sizeof(
 constexpr std::size_t kBackupSize = offsetof(roost_backup, remove) + sizeof(roost_backup::remove);
 constexpr std::uint32_t kMinMinor = 0;
 
+// dlopen is a property of the process, so what was loaded is one too. Nothing here is ever destroyed: code of a plugin may run
+// until the process ends.
+struct Registry {
+  std::mutex mutex;
+  std::vector<std::unique_ptr<boost::dll::shared_library>> libraries;  // also of plugins that were refused
+  std::vector<PluginHandle> plugins;
+};
+Registry& registry() {
+  static auto* immortal = new Registry;
+  return *immortal;
+}
+
 Result<std::string> hash_file(const std::filesystem::path& path) {
   std::error_code error;
   if (!std::filesystem::is_regular_file(path, error)) return Error{Code::not_found, path.string() + ": no such library", 0};
@@ -66,17 +78,18 @@ struct Entry {
   roost_plugin_v1_function function;
 };
 
-// Opens the library and finds its one symbol. The handle is leaked on purpose: code of it may run until the process ends.
-Result<Entry> open_library(const std::filesystem::path& path) {
+// Opens the library and finds its one symbol. REQUIRES: the registry's mutex is held.
+Result<Entry> open_library(const std::filesystem::path& path, Registry& known) {
   namespace dll = boost::dll;
   try {
-    auto library = std::make_unique<dll::shared_library>();
-    library->load(path.string(), dll::load_mode::rtld_now | dll::load_mode::rtld_local);
-    dll::shared_library& immortal = *library.release();
-    if (!immortal.has("roost_plugin_v1")) {
+    auto opened = std::make_unique<dll::shared_library>();
+    opened->load(path.string(), dll::load_mode::rtld_now | dll::load_mode::rtld_local);
+    known.libraries.push_back(std::move(opened));
+    dll::shared_library& library = *known.libraries.back();
+    if (!library.has("roost_plugin_v1")) {
       return Error{Code::invalid, path.string() + ": exports no roost_plugin_v1; it is not a plugin of ABI major 1", 0};
     }
-    return Entry{&immortal.get<const roost_plugin*(const roost_negotiation*, roost_error*)>("roost_plugin_v1")};
+    return Entry{&library.get<const roost_plugin*(const roost_negotiation*, roost_error*)>("roost_plugin_v1")};
   } catch (const std::exception& exception) {
     return Error{Code::invalid, path.string() + ": cannot be loaded: " + exception.what(), 0};
   }
@@ -162,16 +175,6 @@ Status negotiate(roost_plugin_v1_function entry, const HostApi& host, LoadedPlug
   return checked;
 }
 
-// dlopen is a property of the process, so what was loaded is one too.
-struct Registry {
-  std::mutex mutex;
-  std::vector<PluginHandle> plugins;
-};
-Registry& registry() {
-  static auto* immortal = new Registry;
-  return *immortal;
-}
-
 }  // namespace
 
 Result<PluginHandle> load_plugin(const std::filesystem::path& manifest_path, PluginKind kind, const HostApi& host) {
@@ -192,7 +195,7 @@ Result<PluginHandle> load_plugin(const std::filesystem::path& manifest_path, Plu
   auto loaded = std::make_shared<LoadedPlugin>();
   loaded->manifest = manifest;
   loaded->host = &host;
-  ROOST_TRY(const Entry entry, open_library(manifest.library));
+  ROOST_TRY(const Entry entry, open_library(manifest.library, known));
   if (const Status agreed = negotiate(entry.function, host, *loaded); !agreed.ok()) {
     return agreed.error().context(manifest.library.string());
   }

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -74,7 +75,15 @@ class PluginFixture : public testing::Test {
   static std::int64_t in_seconds(int seconds) { return system_clock().monotonic_ns() + std::int64_t{seconds} * 1'000'000'000; }
 
   std::filesystem::path directory_;
-  RecordingHost& host_ = *new RecordingHost;  // plugins keep it for ever
+  RecordingHost& host_ = immortal_host();
+
+ private:
+  // Plugins keep their host for ever.
+  static RecordingHost& immortal_host() {
+    static auto* hosts = new std::vector<std::unique_ptr<RecordingHost>>;
+    hosts->push_back(std::make_unique<RecordingHost>());
+    return *hosts->back();
+  }
 };
 
 }  // namespace roost::test
