@@ -2,6 +2,9 @@
 
 add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wno-missing-field-initializers
                     $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor> $<$<COMPILE_LANGUAGE:CXX>:-Woverloaded-virtual>)
+if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+  add_compile_options(-Wno-maybe-uninitialized)  # GCC 12 takes std::variant's storage for uninitialised at -O2
+endif()
 if(NOT ROOST_LAX)
   add_compile_options(-Werror)
 endif()
