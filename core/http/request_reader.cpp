@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/http/basic_parser.hpp>
+#include <cctype>
 #include <limits>
 #include <optional>
 
@@ -20,6 +21,16 @@ std::string_view view(BeastView text) { return {text.data(), text.size()}; }
 
 constexpr int kLeadingEmptyLines = 4;  // RFC 9112 section 2.2 asks to skip at least one
 
+// Whether so few bytes can still become a chunk's header; the line end of the chunk before it may come first.
+bool may_begin_chunk(std::string_view bytes) {
+  if (bytes.substr(0, 1) == "\r") bytes.remove_prefix(1);
+  if (bytes.substr(0, 1) == "\n") bytes.remove_prefix(1);
+  return bytes.empty() || std::isxdigit(static_cast<unsigned char>(bytes.front())) != 0;
+}
+
+// The shortest chunk there is, "0\r\n\r\n". Beast 1.74 asserts that it gets as much of the last chunk at once.
+constexpr std::size_t kChunkMin = 5;
+
 }  // namespace
 
 struct RequestReader::Impl {
@@ -28,6 +39,7 @@ struct RequestReader::Impl {
    public:
     Parser(Impl& owner, Request& request) : owner_(owner), request_(request) {}
     std::string_view piece;
+    std::uint64_t chunk_left = 0;
 
    private:
     void on_request_impl(beast::http::verb, BeastView method, BeastView target, int version, ErrorCode&) override {
@@ -43,9 +55,10 @@ struct RequestReader::Impl {
     void on_header_impl(ErrorCode&) override {}
     void on_body_init_impl(boost::optional<std::uint64_t> const&, ErrorCode&) override {}
     std::size_t on_body_impl(BeastView body, ErrorCode&) override { return body.size(); }
-    void on_chunk_header_impl(std::uint64_t, BeastView, ErrorCode&) override {}
+    void on_chunk_header_impl(std::uint64_t size, BeastView, ErrorCode&) override { chunk_left = size; }
     std::size_t on_chunk_body_impl(std::uint64_t, BeastView body, ErrorCode&) override {
       piece = view(body);
+      chunk_left -= body.size();
       return body.size();
     }
     void on_finish_impl(ErrorCode&) override {}
@@ -179,7 +192,7 @@ RequestReader::Step RequestReader::Impl::parse_head(std::string_view head, std::
   detail.clear();
   parser.emplace(*this, request);
   parser->header_limit(static_cast<std::uint32_t>(std::min<std::size_t>(limits.header_bytes + 1024, 1U << 30)));
-  parser->body_limit(boost::none);  // routes have limits of their own
+  parser->body_limit(std::numeric_limits<std::uint64_t>::max());  // routes have limits of their own; none means 0 to Beast 1.74
   ErrorCode error;
   const std::size_t consumed = parser->put(boost::asio::buffer(head.data(), head.size()), error);
   if (error == beast::http::error::bad_version) return refuse(505, "only HTTP/1.1 and HTTP/1.0 are spoken here");
@@ -264,7 +277,8 @@ RequestReader::Step RequestReader::Impl::read_chunked(std::string_view input) {
     parser->piece = {};
     ErrorCode error;
     const std::string_view rest = input.substr(consumed);
-    const std::size_t used = rest.empty() ? 0 : parser->put(boost::asio::buffer(rest.data(), rest.size()), error);
+    const bool enough = rest.size() >= (parser->chunk_left > 0 ? 1 : kChunkMin);
+    const std::size_t used = !enough ? 0 : parser->put(boost::asio::buffer(rest.data(), rest.size()), error);
     consumed += used;
     if (error && error != beast::http::error::need_more) return refuse(400, "malformed chunked body: " + error.message());
     if (parser->is_done()) {
@@ -273,6 +287,7 @@ RequestReader::Step RequestReader::Impl::read_chunked(std::string_view input) {
     }
     if (!parser->piece.empty()) return {Event::body, consumed, parser->piece};
     if (used == 0) {
+      if (!enough && parser->chunk_left == 0 && !may_begin_chunk(rest)) return refuse(400, "malformed chunked body: bad chunk");
       if (rest.size() > limits.header_bytes) return refuse(400, "a chunk's header or the trailer is too long");
       return {Event::more, consumed, {}};
     }

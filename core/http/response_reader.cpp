@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/http/basic_parser.hpp>
+#include <limits>
 
 #include "http/head_scanner.hpp"
 #include "http/target.hpp"
@@ -21,6 +22,9 @@ constexpr int kInformationalMax = 16;
 
 std::string_view view(BeastView text) { return {text.data(), text.size()}; }
 
+// The shortest chunk there is, "0\r\n\r\n". Beast 1.74 asserts that it gets as much of the last chunk at once.
+constexpr std::size_t kChunkMin = 5;
+
 }  // namespace
 
 struct ResponseReader::Impl {
@@ -28,6 +32,7 @@ struct ResponseReader::Impl {
    public:
     explicit Parser(Impl& owner) : owner_(owner) {}
     std::string_view piece;
+    std::uint64_t chunk_left = 0;
 
    private:
     void on_request_impl(beast::http::verb, BeastView, BeastView, int, ErrorCode&) override {}
@@ -47,9 +52,10 @@ struct ResponseReader::Impl {
     void on_header_impl(ErrorCode&) override {}
     void on_body_init_impl(boost::optional<std::uint64_t> const&, ErrorCode&) override {}
     std::size_t on_body_impl(BeastView body, ErrorCode&) override { return body.size(); }
-    void on_chunk_header_impl(std::uint64_t, BeastView, ErrorCode&) override {}
+    void on_chunk_header_impl(std::uint64_t size, BeastView, ErrorCode&) override { chunk_left = size; }
     std::size_t on_chunk_body_impl(std::uint64_t, BeastView body, ErrorCode&) override {
       piece = view(body);
+      chunk_left -= body.size();
       return body.size();
     }
     void on_finish_impl(ErrorCode&) override {}
@@ -96,7 +102,7 @@ ResponseReader::Step ResponseReader::Impl::read_head(std::string_view input, boo
   in_head = true;
   parser.emplace(*this);
   parser->header_limit(kHeadMax + 1024);
-  parser->body_limit(boost::none);
+  parser->body_limit(std::numeric_limits<std::uint64_t>::max());
   ErrorCode error;
   const std::size_t consumed = parser->put(boost::asio::buffer(head.data(), head.size()), error);
   in_head = false;
@@ -129,7 +135,8 @@ ResponseReader::Step ResponseReader::Impl::read_chunked(std::string_view input, 
     parser->piece = {};
     ErrorCode error;
     const std::string_view rest = input.substr(consumed);
-    const std::size_t used = rest.empty() ? 0 : parser->put(boost::asio::buffer(rest.data(), rest.size()), error);
+    const bool enough = rest.size() >= (parser->chunk_left > 0 ? 1 : kChunkMin);
+    const std::size_t used = !enough ? 0 : parser->put(boost::asio::buffer(rest.data(), rest.size()), error);
     consumed += used;
     if (error && error != beast::http::error::need_more) return refuse("the chunks of its answer are malformed: " + error.message());
     if (parser->is_done()) {
