@@ -173,11 +173,18 @@ void Database::read(const sdk::Call& call, const std::function<void(ReaderStatem
   back.good = true;
 }
 
+std::size_t Database::waiting() const {
+  const std::lock_guard lock(queue_mutex_);
+  return queue_.size();
+}
+
 void Database::run() {
   for (;;) {
     const Group group = next_group();
     if (group.empty() && closing_) return;
+    busy_ = !group.empty();
     if (!group.empty()) commit_group(group);
+    busy_ = false;
     after_group();
   }
 }

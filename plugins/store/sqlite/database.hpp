@@ -61,7 +61,11 @@ class Database {
 
   [[nodiscard]] ChangeLog& changes() { return changes_; }
   [[nodiscard]] const StoreClock& clock() const { return clock_; }
-  [[nodiscard]] std::uint64_t groups() const { return groups_; }  // transactions so far, for tests
+
+  // For tests: transactions so far; requests that wait; whether the writer is at work on some.
+  [[nodiscard]] std::uint64_t groups() const { return groups_; }
+  [[nodiscard]] std::size_t waiting() const;
+  [[nodiscard]] bool busy() const { return busy_; }
 
  private:
   struct Request;
@@ -87,7 +91,9 @@ class Database {
   std::int64_t next_purge_ms_ = 0;            // likewise
   std::atomic<std::uint64_t> groups_{0};
 
-  std::mutex queue_mutex_;
+  std::atomic<bool> busy_{false};
+
+  mutable std::mutex queue_mutex_;
   std::condition_variable queue_filled_;
   std::deque<std::shared_ptr<Request>> queue_;
   std::atomic<bool> closing_{false};

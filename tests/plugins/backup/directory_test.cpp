@@ -1,0 +1,98 @@
+// What is special to backup-directory.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <ctime>
+#include <fstream>
+
+#include "plugins/backup/backup_plugin.hpp"
+
+namespace roost::backup_test {
+namespace {
+
+using ::testing::HasSubstr;
+namespace fs = std::filesystem;
+
+std::unique_ptr<BackupPlugin> open_at(const std::string& path, Json more = Json::object()) {
+  more.set("path", path);
+  auto opened = BackupPlugin::open("backup-directory", more);
+  EXPECT_TRUE(opened.ok()) << opened.error().message;
+  return opened.ok() ? *std::move(opened) : nullptr;
+}
+
+void make_file(const std::string& path, int age_s) {
+  std::ofstream(path) << "bytes";
+  const std::time_t then = std::time(nullptr) - age_s;
+  const timespec times[2] = {{then, 0}, {then, 0}};
+  ASSERT_EQ(::utimensat(AT_FDCWD, path.c_str(), times, 0), 0);
+}
+
+TEST(BackupDirectory, MakesItsDirectoryForNobodyElse) {
+  const TempDir dir;
+  const auto plugin = open_at(dir / "a/b");
+  ASSERT_TRUE(plugin->put("x.zip", "data").ok());
+  struct stat status {};
+  ASSERT_EQ(::stat((dir / "a/b").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 07777, 0700u);
+  ASSERT_EQ(::stat((dir / "a/b/x.zip").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 07777, 0600u);
+}
+
+TEST(BackupDirectory, AClaimThatIsNotMountedIsNoticed) {
+  const TempDir dir;
+  const auto opened = BackupPlugin::open("backup-directory", Json::object({{"path", dir / "backups"}, {"claim", "backup-pvc"}}));
+  ASSERT_FALSE(opened.ok());
+  EXPECT_EQ(opened.error().code, Code::unavailable);
+  EXPECT_THAT(opened.error().message, HasSubstr("backups"));
+  EXPECT_FALSE(fs::exists(dir / "backups"));
+}
+
+TEST(BackupDirectory, DescribesAnAbsolutePathAndTheClaim) {
+  const TempDir dir;
+  fs::create_directory(dir.path() / "real");
+  fs::create_symlink("real", dir.path() / "link");
+  const auto plugin = open_at(dir / "link", Json::object({{"claim", "backup-pvc"}}));
+  const Json described = *plugin->describe();
+  const std::string real = fs::canonical(dir.path() / "real");
+  EXPECT_EQ(described["config"]["path"].as_string(), real);
+  EXPECT_FALSE(described["config"]["create"].as_bool(true));
+  const Json& mount = described["mounts"].items().at(0);
+  EXPECT_EQ(mount["path"].as_string(), real);
+  EXPECT_TRUE(mount["writable"].as_bool());
+  EXPECT_EQ(mount["claim"].as_string(), "backup-pvc");
+}
+
+TEST(BackupDirectory, OldUnfinishedFilesOfAnybodyAreRemovedUnlessTheirWriterLives) {
+  const TempDir dir;
+  const auto plugin = open_at(dir.path());
+  make_file(dir / ".put-old.zip-0000000000000000-00000001", 2 * 86400);
+  make_file(dir / ".put-young.zip-0000000000000000-00000001", 60);
+  make_file(dir / ".put-locked.zip-0000000000000000-00000001", 2 * 86400);
+  make_file(dir / ".other", 2 * 86400);
+  const int locked = ::open((dir / ".put-locked.zip-0000000000000000-00000001").c_str(), O_RDWR | O_CLOEXEC);
+  ASSERT_EQ(::flock(locked, LOCK_EX), 0);
+  ASSERT_TRUE(plugin->put("x.zip", "data").ok());
+  EXPECT_FALSE(fs::exists(dir / ".put-old.zip-0000000000000000-00000001"));
+  EXPECT_TRUE(fs::exists(dir / ".put-young.zip-0000000000000000-00000001"));
+  EXPECT_TRUE(fs::exists(dir / ".put-locked.zip-0000000000000000-00000001"));
+  EXPECT_TRUE(fs::exists(dir / ".other"));
+  ::close(locked);
+}
+
+TEST(BackupDirectory, LinksAndDirectoriesAreNoArchives) {
+  const TempDir dir;
+  const auto plugin = open_at(dir.path());
+  fs::create_symlink("/etc/passwd", dir.path() / "link");
+  fs::create_directory(dir.path() / "folder");
+  EXPECT_TRUE(plugin->list()->empty());
+  EXPECT_EQ(code_of(plugin->read("link", 0, 10)), Code::not_found);
+  EXPECT_EQ(code_of(plugin->read("folder", 0, 10)), Code::not_found);
+  EXPECT_EQ(code_of(plugin->put("link", "data")), Code::exists);
+  EXPECT_EQ(code_of(plugin->stat(".other")), Code::invalid);
+}
+
+}  // namespace
+}  // namespace roost::backup_test

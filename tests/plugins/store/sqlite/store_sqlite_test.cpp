@@ -1,0 +1,303 @@
+// What is store-sqlite's own: its file, its groups, its schema, its refusals.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sqlite3.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <iterator>
+#include <thread>
+
+#include "plugins/store/driver.hpp"
+#include "store/sqlite/database.hpp"
+#include "store/sqlite/file.hpp"
+#include "store/sqlite/parts.hpp"
+#include "store/sqlite/statements.hpp"
+
+namespace roost::store_sqlite {
+namespace {
+
+using store_suite::append;
+using store_suite::eventually;
+using store_suite::put;
+using store_suite::StoreDriver;
+using store_suite::TestDirectory;
+
+class SqliteTest : public testing::Test {
+ protected:
+  [[nodiscard]] std::string path() const { return (directory_.path() / "store.db").string(); }
+  [[nodiscard]] Json config() const { return Json::object({{"path", path()}}); }
+
+  // SQL as somebody with the sqlite3 shell would run it.
+  void sql(const std::string& text) const {
+    sqlite3* db = nullptr;
+    ASSERT_EQ(sqlite3_open(path().c_str(), &db), SQLITE_OK);
+    char* message = nullptr;
+    EXPECT_EQ(sqlite3_exec(db, text.c_str(), nullptr, nullptr, &message), SQLITE_OK) << (message ? message : "");
+    sqlite3_close(db);
+  }
+  [[nodiscard]] mode_t mode(const std::string& file) const {
+    struct stat info {};
+    return ::stat(file.c_str(), &info) == 0 ? info.st_mode & 0777 : 0;
+  }
+
+  TestDirectory directory_;
+};
+
+struct RawCall {
+  explicit RawCall(int timeout_ms = 20'000) {
+    raw.size = sizeof raw;
+    raw.cancel_fd = -1;
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    raw.deadline_ns = static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(now.tv_nsec) +
+                      static_cast<std::uint64_t>(timeout_ms) * 1'000'000u;
+  }
+  roost_call raw{};
+};
+
+TEST_F(SqliteTest, The_file_and_what_is_beside_it_belong_to_one_user_only) {
+  const std::string nested = (directory_.path() / "a/b/store.db").string();
+  const mode_t before = ::umask(0);
+  {
+    StoreDriver store("store-sqlite", Json::object({{"path", nested}}));
+    ASSERT_TRUE(store.opened().ok()) << store.opened().error().message;
+    ASSERT_TRUE(store.commit("p", {}, {put("a", "x")}).ok());
+    for (const char* suffix : {"", "-wal", "-shm", ".lock"}) EXPECT_EQ(mode(nested + suffix), 0600u) << suffix;
+    EXPECT_EQ(mode((directory_.path() / "a/b").string()), 0700u);
+  }
+  ::umask(before);
+}
+
+TEST_F(SqliteTest, Commits_that_wait_together_share_one_transaction) {
+  sdk::Log log;
+  auto database = Database::open({path(), 0, 60'000}, log);
+  // Somebody else holds the write lock: what comes meanwhile waits, and is then done together.
+  sqlite3* other = nullptr;
+  ASSERT_EQ(sqlite3_open(path().c_str(), &other), SQLITE_OK);
+  ASSERT_EQ(sqlite3_exec(other, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr), SQLITE_OK);
+  const std::uint64_t before = database->groups();
+  std::atomic<int> ok{0}, begun{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 32; ++i) {
+    threads.emplace_back([&, i] {
+      const RawCall raw;
+      const sdk::Call call(&raw.raw);
+      const std::string key = "k" + std::to_string(i);
+      ++begun;
+      const Outcome outcome = database->write(call, make_commit(database->clock(), "p", {}, {{ROOST_PUT, key, "x", 0}}));
+      ok += outcome.failure ? 0 : 1;
+    });
+  }
+  ASSERT_TRUE(eventually([&] { return begun == 32 && database->waiting() >= 31; }));
+  EXPECT_EQ(database->groups(), before);
+  ASSERT_EQ(sqlite3_exec(other, "COMMIT", nullptr, nullptr, nullptr), SQLITE_OK);
+  sqlite3_close(other);
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(ok, 32);
+  EXPECT_LE(database->groups() - before, 2u);  // the one that was tried already, and all the others
+  Database::close(database);
+}
+
+TEST_F(SqliteTest, A_commit_whose_deadline_passes_while_it_waits_was_not_done) {
+  sdk::Log log;
+  auto database = Database::open({path(), 0, 60'000}, log);
+  sqlite3* other = nullptr;
+  ASSERT_EQ(sqlite3_open(path().c_str(), &other), SQLITE_OK);
+  ASSERT_EQ(sqlite3_exec(other, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr), SQLITE_OK);
+  const auto write = [&](const char* key, int timeout_ms) {
+    const RawCall raw(timeout_ms);
+    const sdk::Call call(&raw.raw);
+    try {
+      const Outcome outcome = database->write(call, make_commit(database->clock(), "p", {}, {{ROOST_PUT, key, "x", 0}}));
+      return outcome.failure ? outcome.failure->code() : ROOST_OK;
+    } catch (const sdk::Failure& failure) {
+      return failure.code();
+    }
+  };
+  std::thread first([&] { EXPECT_EQ(write("first", 60'000), ROOST_OK); });
+  ASSERT_TRUE(eventually([&] { return database->busy(); }));
+  EXPECT_EQ(write("waiting", 30), ROOST_DEADLINE);
+  ASSERT_EQ(sqlite3_exec(other, "COMMIT", nullptr, nullptr, nullptr), SQLITE_OK);
+  sqlite3_close(other);
+  first.join();
+  Database::close(database);
+  StoreDriver store("store-sqlite", config());
+  EXPECT_TRUE(store.get("p", "first").ok());
+  EXPECT_FALSE(store.get("p", "waiting").ok());
+}
+
+TEST_F(SqliteTest, Another_process_is_refused_by_name_and_let_in_afterwards) {
+  int ready[2], finish[2];
+  ASSERT_EQ(::pipe(ready), 0);
+  ASSERT_EQ(::pipe(finish), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const Lock lock(path());
+    char byte = 'r';
+    (void)!::write(ready[1], &byte, 1);
+    (void)!::read(finish[0], &byte, 1);
+    ::_exit(0);
+  }
+  char byte = 0;
+  ASSERT_EQ(::read(ready[0], &byte, 1), 1);
+  StoreDriver refused("store-sqlite", config());
+  ASSERT_FALSE(refused.opened().ok());
+  EXPECT_EQ(refused.opened().error().code, Code::conflict);
+  EXPECT_NE(refused.opened().error().message.find("process " + std::to_string(child)), std::string::npos) << refused.opened().error().message;
+  EXPECT_NE(refused.opened().error().message.find(path()), std::string::npos);
+  ASSERT_EQ(::write(finish[1], &byte, 1), 1);
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  StoreDriver store("store-sqlite", config());
+  EXPECT_TRUE(store.opened().ok()) << store.opened().error().message;
+}
+
+TEST_F(SqliteTest, Documents_that_expired_leave_the_file) {
+  Json often = config();
+  often.set("purge_interval_ms", 10);
+  StoreDriver store("store-sqlite", often);
+  std::vector<store_suite::Operation> operations;
+  for (int i = 0; i < 600; ++i) operations.push_back(put("k" + std::to_string(i), "x", 1));
+  operations.push_back(put("kept", "x", 3'600'000));
+  ASSERT_TRUE(store.commit("p", {}, operations).ok());
+  EXPECT_TRUE(eventually([&] {
+    sqlite3* db = nullptr;
+    sqlite3_open_v2(path().c_str(), &db, SQLITE_OPEN_READONLY, nullptr);
+    int rows = -1;
+    sqlite3_exec(
+        db, "SELECT count(*) FROM documents",
+        [](void* out, int, char** values, char**) {
+          *static_cast<int*>(out) = std::atoi(values[0]);
+          return 0;
+        },
+        &rows, nullptr);
+    sqlite3_close(db);
+    return rows == 1;
+  }));
+}
+
+TEST_F(SqliteTest, The_write_ahead_log_does_not_grow_without_end) {
+  StoreDriver store("store-sqlite", config());
+  const std::string value(64 << 10, 'x');
+  for (int i = 0; i < 400; ++i) ASSERT_TRUE(store.commit("p", {}, {put("k" + std::to_string(i % 10), value)}).ok());
+  EXPECT_LT(std::filesystem::file_size(path() + "-wal"), 12u << 20);  // 25 MiB were written
+}
+
+TEST_F(SqliteTest, Migrations_run_once_each_forwards_and_keep_what_is_there) {
+  make_file(path());
+  const std::vector<Migration> old{"CREATE TABLE t(a); INSERT INTO t VALUES(1)"};
+  const std::vector<Migration> now{old[0], "ALTER TABLE t ADD COLUMN b DEFAULT 7", "UPDATE t SET b = b + 1"};
+  {
+    Connection connection(path());
+    migrate(connection, old);
+    EXPECT_EQ(connection.integer("PRAGMA user_version"), 1);
+    migrate(connection, now);
+    migrate(connection, now);
+    EXPECT_EQ(connection.integer("PRAGMA user_version"), 3);
+    EXPECT_EQ(connection.integer("SELECT b FROM t WHERE a = 1"), 8);
+  }
+  Connection connection(path());
+  try {
+    migrate(connection, old);
+    FAIL() << "a newer file was accepted";
+  } catch (const sdk::Failure& failure) {
+    EXPECT_EQ(failure.code(), ROOST_UNSUPPORTED);
+    EXPECT_NE(std::string(failure.what()).find("version 3"), std::string::npos) << failure.what();
+  }
+}
+
+TEST_F(SqliteTest, A_migration_that_fails_leaves_the_file_as_it_was) {
+  make_file(path());
+  Connection connection(path());
+  migrate(connection, {"CREATE TABLE t(a)"});
+  EXPECT_THROW(migrate(connection, {"CREATE TABLE t(a)", "INSERT INTO t VALUES(1); INSERT INTO missing VALUES(1)"}), sdk::Failure);
+  EXPECT_EQ(connection.integer("PRAGMA user_version"), 1);
+  EXPECT_EQ(connection.integer("SELECT count(*) FROM t"), 0);
+}
+
+TEST_F(SqliteTest, A_file_of_a_newer_roost_and_a_foreign_one_are_refused_untouched) {
+  { StoreDriver store("store-sqlite", config()); }
+  sql("PRAGMA user_version=99");
+  StoreDriver newer("store-sqlite", config());
+  ASSERT_FALSE(newer.opened().ok());
+  EXPECT_EQ(newer.opened().error().code, Code::unsupported);
+  std::filesystem::remove(path());
+  sql("CREATE TABLE photos(x)");
+  StoreDriver foreign("store-sqlite", config());
+  ASSERT_FALSE(foreign.opened().ok());
+  EXPECT_EQ(foreign.opened().error().code, Code::invalid);
+  EXPECT_NE(foreign.opened().error().message.find("not one of Roost"), std::string::npos);
+}
+
+TEST_F(SqliteTest, A_damaged_file_is_data_loss_with_advice) {
+  {
+    StoreDriver store("store-sqlite", config());
+    for (int i = 0; i < 50; ++i) ASSERT_TRUE(store.commit("p", {}, {put("k" + std::to_string(i), std::string(8'000, 'x'))}).ok());
+  }
+  const auto size = std::filesystem::file_size(path());
+  const auto expect_refused = [&](const char* how) {
+    StoreDriver store("store-sqlite", config());
+    ASSERT_FALSE(store.opened().ok()) << how;
+    EXPECT_EQ(store.opened().error().code, Code::data_loss) << how << ": " << store.opened().error().message;
+    EXPECT_NE(store.opened().error().message.find(path()), std::string::npos);
+    EXPECT_NE(store.opened().error().message.find(".recover"), std::string::npos) << store.opened().error().message;
+  };
+  const auto good = directory_.path() / "good.db";
+  std::filesystem::copy_file(path(), good);
+  const auto restore = [&] { std::filesystem::copy_file(good, path(), std::filesystem::copy_options::overwrite_existing); };
+
+  std::filesystem::resize_file(path(), size / 2);
+  expect_refused("cut");
+  restore();
+  std::fstream(path(), std::ios::in | std::ios::out).write("not a database at all", 21);
+  expect_refused("header");
+  restore();
+  {
+    std::fstream file(path(), std::ios::in | std::ios::out | std::ios::binary);
+    for (std::size_t page = 2; page * 4096 < size; page += 2) {
+      file.seekp(static_cast<std::streamoff>(page * 4096));
+      file.write(std::string(64, '\xA5').c_str(), 64);
+    }
+  }
+  expect_refused("pages");
+  restore();
+  StoreDriver store("store-sqlite", config());
+  EXPECT_TRUE(store.opened().ok());
+}
+
+TEST_F(SqliteTest, A_file_that_is_taken_away_in_use_is_noticed_before_a_commit_is_acknowledged) {
+  StoreDriver store("store-sqlite", config());
+  ASSERT_TRUE(store.commit("p", {}, {put("a", "x")}).ok());
+  std::filesystem::rename(path(), path() + ".away");
+  const auto lost = store.commit("p", {}, {put("b", "x")});
+  ASSERT_FALSE(lost.ok());
+  EXPECT_EQ(lost.error().code, Code::data_loss) << lost.error().message;
+  std::filesystem::rename(path() + ".away", path());
+  EXPECT_TRUE(store.commit("p", {}, {put("b", "x")}).ok());
+}
+
+TEST_F(SqliteTest, A_place_where_no_file_can_be_is_refused_clearly) {
+  std::ofstream(directory_.path() / "plain") << "x";
+  for (const std::string& bad : {(directory_.path() / "plain/store.db").string(), directory_.path().string(), std::string("/proc/none/store.db")}) {
+    StoreDriver store("store-sqlite", Json::object({{"path", bad}}));
+    ASSERT_FALSE(store.opened().ok()) << bad;
+    EXPECT_NE(store.opened().error().message.find("store-sqlite: /"), std::string::npos) << store.opened().error().message;
+    EXPECT_NE(store.opened().error().code, Code::internal) << store.opened().error().message;
+  }
+}
+
+TEST_F(SqliteTest, A_copy_made_with_the_shell_while_it_runs_is_whole) {
+  StoreDriver store("store-sqlite", config());
+  for (int i = 0; i < 20; ++i) ASSERT_TRUE(store.commit("p", {}, {put("k" + std::to_string(i), "x")}).ok());
+  const std::string copy = (directory_.path() / "copy.db").string();
+  sql("VACUUM INTO '" + copy + "'");
+  StoreDriver second("store-sqlite", Json::object({{"path", copy}}));
+  ASSERT_TRUE(second.opened().ok()) << second.opened().error().message;
+  EXPECT_EQ(second.count("p", "").value_or(0), 20u);
+}
+
+}  // namespace
+}  // namespace roost::store_sqlite

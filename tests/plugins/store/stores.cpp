@@ -1,0 +1,23 @@
+// The store plugins that the suite is run against.
+#include "plugins/store/driver.hpp"
+
+namespace roost::store_suite {
+
+const std::vector<Quirks>& all_stores() {
+  static const std::vector<Quirks> stores{
+      {"store-sqlite",
+       [](const std::filesystem::path& directory) {
+         return Json::object({{"path", (directory / "store.db").string()}, {"purge_interval_ms", 20}});
+       }},
+  };
+  return stores;
+}
+
+const Quirks* find_store(std::string_view plugin) {
+  for (const Quirks& quirks : all_stores()) {
+    if (quirks.plugin == plugin) return &quirks;
+  }
+  return nullptr;
+}
+
+}  // namespace roost::store_suite
