@@ -155,6 +155,10 @@ Step plan(const Session& session, const Knowledge& known, std::int64_t now_us, c
     return known.reservation_freed ? Step(step::Bury{}) : Step(step::FreeReservation{});
   }
   if (!known.workspace) return step::Observe{};
+  // A cached view from before our last apply says nothing about now.
+  const bool old = !known.live && !known.adopted && known.workspace->generation != 0 &&
+                   known.workspace->generation < known.applied_generation;
+  if (old) return known.apply_due ? Step(step::Observe{true}) : Step(step::Wait{options.poll_ms});
   const VolumeVerdict volume = judge_volume(session, *known.workspace);
   const bool lost = volume == VolumeVerdict::lost || volume == VolumeVerdict::foreign;
   if (lost && !known.live && session.phase != Phase::volume_lost) return step::Observe{true};  // a cached view does not condemn
@@ -163,7 +167,11 @@ Step plan(const Session& session, const Knowledge& known, std::int64_t now_us, c
   if (session.wanted == Wanted::deleted) return plan_delete(session, known, now_us, options);
   if (lost) return step::Wait{kLostPollMs};
   if (session.wanted == Wanted::asleep) return plan_asleep(session, known, options);
-  return plan_running(session, known, now_us, options);
+  Step chosen = plan_running(session, known, now_us, options);
+  // A start begins with a look at the platform itself: a cached view may hide a workload that is still ending.
+  const bool first = never_made(session) && session.phase == Phase::pending;
+  if (std::holds_alternative<step::Apply>(chosen) && !known.live && !known.adopted && !first) return step::Observe{true};
+  return chosen;
 }
 
 const char* name_of(const Step& step) {

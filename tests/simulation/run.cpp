@@ -1,0 +1,443 @@
+#include "simulation/run.hpp"
+
+#include <algorithm>
+
+#include "engine/documents.hpp"
+
+namespace roost::simulation {
+
+namespace {
+constexpr std::int64_t kMs = 1'000'000;
+constexpr std::int64_t kAnswerMs = 90'000;  // a client gives up; what it asked for may still happen
+}  // namespace
+
+// A client works on one session, one command at a time. What it knows: what was acknowledged, and what may have happened.
+struct Run::Client {
+  std::size_t number = 0;
+  std::string user;
+  std::string id;                      // empty: not created yet
+  std::string create_key;
+  bool creating = false;
+  bool busy = false;
+  std::uint64_t turn = 0;              // of the command under way: a late answer of an earlier one is ignored
+  std::set<Wanted> wanted{Wanted::running};
+  std::set<bool> large{false};
+  bool removed = false;                // a delete may have been accepted
+  bool remove_accepted = false;
+  bool tombstone = false;
+  bool volume_taken = false;
+  std::vector<Sent> sent;
+  std::set<std::string> delivered, answered;
+  std::string last_first;              // the greatest id that was delivered for the first time
+  bool consuming = false;
+  std::uint64_t consumer_turn = 0;
+};
+
+Run::Run(const Plan& plan) : plan_(plan), simulator_(plan.seed), world_(simulator_, plan.faults) {
+  world_.sabotage = plan.sabotage;
+  world_.cache_lag_ms = plan.cache_lag_ms;
+  for (int i = 0; i < plan.sessions; ++i) {
+    auto client = std::make_unique<Client>();
+    client->number = static_cast<std::size_t>(i);
+    client->user = "user" + std::to_string(i % 3) + "@example.com";
+    client->create_key = "create-" + std::to_string(i);
+    clients_.push_back(std::move(client));
+  }
+}
+
+Run::~Run() { replicas_.clear(); }
+
+EngineOptions Run::options(const std::string& name) const {
+  EngineOptions options;
+  options.replica = name;
+  options.replicated = plan_.two_replicas;
+  options.concurrent_starts = 2;
+  options.concurrent_tasks = 2;
+  options.resync_ms = 20'000;
+  options.message_tries = 1000;
+  options.tombstone_ms = 30LL * 24 * 3600 * 1000;
+  return options;
+}
+
+void Run::boot(std::size_t index) {
+  replicas_[index] = std::make_unique<Replica>(world_, options(plan_.two_replicas ? "replica" + std::to_string(index) : "replica"));
+  replicas_[index]->on_call = [this, index] {
+    ++report_.calls;
+    if (plan_.crash_at_call && *plan_.crash_at_call == report_.calls) crashing_.push_back(index);
+  };
+  replicas_[index]->engine().start();
+}
+
+void Run::crash(std::size_t index) {
+  if (!replicas_[index]) return;
+  ++report_.crashes;
+  replicas_[index].reset();
+  simulator_.after_ns(simulator_.between(0, 3000) * kMs, [this, index] {
+    if (!replicas_[index]) boot(index);
+  });
+}
+
+Replica* Run::any_replica() {
+  std::vector<Replica*> up;
+  for (auto& replica : replicas_) {
+    if (replica && !replica->paused()) up.push_back(replica.get());
+  }
+  return up.empty() ? nullptr : up[simulator_.number() % up.size()];
+}
+
+void Run::trouble() {
+  if (!busy_) return;
+  if (simulator_.chance(plan_.clock_jump)) world_.simulator.jump_us(simulator_.between(-3'600, 3'600) * 1'000'000);
+  for (std::size_t i = 0; i < replicas_.size(); ++i) {
+    if (!plan_.crash_at_call && simulator_.chance(plan_.crash)) crash(i);
+  }
+  if (plan_.two_replicas && simulator_.chance(0.001)) {
+    const std::size_t i = simulator_.number() % replicas_.size();
+    if (replicas_[i] && !replicas_[i]->paused()) {
+      Replica* paused = replicas_[i].get();
+      paused->pause();
+      simulator_.after_ns(simulator_.between(1, 40'000) * kMs, [this, i, paused] {
+        if (replicas_[i].get() == paused) paused->resume();
+      });
+    }
+  }
+  for (auto& [id, platform] : world_.platforms) {
+    if (simulator_.chance(0.01)) world_.user_writes(id);
+    if (simulator_.chance(plan_.faults.workload_dies * 0.1)) {
+      world_.workload_dies(id);
+      break;
+    }
+  }
+}
+
+// ---- clients ------------------------------------------------------------------------------------------------------------
+
+void Run::schedule(Client& client) {
+  simulator_.after_ns(simulator_.between(10, 15'000) * kMs, [this, &client] {
+    if (!busy_) return;
+    act(client);
+    schedule(client);
+  });
+}
+
+void Run::act(Client& client) {
+  if (!client.consuming && !client.id.empty() && simulator_.chance(0.3)) claim(client);
+  if (client.busy) return;
+  if (client.id.empty()) return create(client);
+  if (plan_.lost_volumes && !client.removed && simulator_.chance(0.02) && world_.platforms.count(client.id)) {
+    client.volume_taken = true;
+    world_.lose_volume(client.id);
+  }
+  const auto dice = simulator_.between(0, 99);
+  if (dice < 30) return send(client);
+  if (client.removed) {
+    if (dice < 60) remove(client);
+    return;
+  }
+  if (dice < 45) return command(client, Wanted::asleep);
+  if (dice < 65) return command(client, Wanted::running);
+  if (dice < 75) return scale(client);
+  if (dice < 80) return remove(client);
+}
+
+void Run::create(Client& client) {
+  Replica* replica = any_replica();
+  if (!replica) return;
+  client.busy = true;
+  const std::uint64_t turn = ++client.turn;
+  simulator_.after_ns(kAnswerMs * kMs, [&client, turn] {
+    if (client.turn == turn) client.busy = false;
+  });
+  CommandOptions options;
+  options.idempotency_key = client.create_key;
+  replica->engine().create(client.user, options, [this, &client, turn](Result<SessionView> made) {
+    if (made) {
+      if (client.id.empty()) ++report_.created;
+      if (!client.id.empty() && client.id != (*made)->session.id) world_.violate("one idempotency key made two sessions");
+      client.id = (*made)->session.id;
+    }
+    if (client.turn == turn) client.busy = false;
+  });
+}
+
+// What is asked for may have happened from now on; once it is acknowledged, it has.
+void Run::command(Client& client, Wanted wanted) {
+  Replica* replica = any_replica();
+  if (!replica) return;
+  client.busy = true;
+  const std::uint64_t turn = ++client.turn;
+  client.wanted.insert(wanted);
+  simulator_.after_ns(kAnswerMs * kMs, [&client, turn] {
+    if (client.turn == turn) client.busy = false;
+  });
+  auto done = [&client, turn, wanted](Result<SessionView> view) {
+    if (client.turn != turn) return;
+    client.busy = false;
+    if (view) client.wanted = {wanted};
+  };
+  if (wanted == Wanted::asleep) replica->engine().sleep(client.id, {}, done);
+  if (wanted == Wanted::running) replica->engine().wake(client.id, {}, done);
+}
+
+void Run::scale(Client& client) {
+  Replica* replica = any_replica();
+  if (!replica) return;
+  client.busy = true;
+  const std::uint64_t turn = ++client.turn;
+  const bool up = simulator_.chance(0.5);
+  client.large.insert(up);
+  simulator_.after_ns(kAnswerMs * kMs, [&client, turn] {
+    if (client.turn == turn) client.busy = false;
+  });
+  CommandOptions options;
+  if (simulator_.chance(0.3)) options.idempotency_key = "scale-" + std::to_string(simulator_.number());
+  replica->engine().scale(client.id, up, options, [&client, turn, up](Result<SessionView> view) {
+    if (client.turn != turn) return;
+    client.busy = false;
+    if (view) client.large = {up};
+  });
+}
+
+void Run::remove(Client& client) {
+  Replica* replica = any_replica();
+  if (!replica) return;
+  client.busy = true;
+  client.removed = true;
+  const std::uint64_t turn = ++client.turn;
+  simulator_.after_ns(kAnswerMs * kMs, [&client, turn] {
+    if (client.turn == turn) client.busy = false;
+  });
+  DeleteOptions wishes;
+  wishes.skip_backup = simulator_.chance(0.02);
+  wishes.override_losses = simulator_.chance(0.2);
+  if (wishes.skip_backup) world_.may_skip.insert(client.id);
+  if (wishes.override_losses) world_.may_lose.insert(client.id);
+  replica->engine().remove(client.id, wishes, {}, [&client, turn](Result<Engine::DeleteAnswer> answer) {
+    if (answer) client.remove_accepted = true;
+    if (answer && answer->tombstone) client.tombstone = true;
+    if (client.turn == turn) client.busy = false;
+  });
+}
+
+void Run::send(Client& client) {
+  Replica* replica = any_replica();
+  if (!replica) return;
+  const std::size_t index = client.sent.size();
+  const std::string text = "message " + std::to_string(index) + " of " + std::to_string(client.number);
+  client.sent.push_back({text, "", false});
+  client.wanted.insert(client.removed ? Wanted::deleted : Wanted::running);  // a message wakes
+  CommandOptions options;
+  if (simulator_.chance(0.3)) options.idempotency_key = text;
+  client.busy = true;
+  const std::uint64_t turn = ++client.turn;
+  simulator_.after_ns(kAnswerMs * kMs, [&client, turn] {
+    if (client.turn == turn) client.busy = false;
+  });
+  replica->engine().chat(client.id, text, options, [this, &client, index, turn](Result<Engine::Queued> queued) {
+    if (queued) {
+      ++report_.sent;
+      client.sent[index].id = queued->message.id;
+      client.sent[index].acknowledged = true;
+      if (queued->message.id.empty()) world_.violate("a message was acknowledged without an id");
+    }
+    if (client.turn != turn) return;
+    client.busy = false;
+    if (queued) client.wanted = {Wanted::running};
+  });
+}
+
+void Run::claim(Client& client) {
+  Replica* replica = any_replica();
+  if (!replica || client.id.empty()) return;
+  client.consuming = true;
+  const std::uint64_t turn = ++client.consumer_turn;
+  simulator_.after_ns(60'000 * kMs, [&client, turn] {
+    if (client.consumer_turn == turn) client.consuming = false;
+  });
+  const int max = static_cast<int>(simulator_.between(1, 3));
+  replica->engine().claim(client.id, max, simulator_.between(0, 20'000), simulator_.between(1'000, 20'000),
+                          [this, &client, turn](Result<std::vector<Message>> messages) {
+    if (client.consumer_turn == turn) client.consuming = false;
+    if (!messages || messages->empty()) return;
+    for (const Message& message : *messages) {
+      const bool first = client.delivered.insert(message.id).second;
+      if (client.answered.count(message.id)) world_.violate("message " + message.id + " was offered after it was acknowledged");
+      if (first && message.id < client.last_first) world_.violate("message " + message.id + " of " + client.id + " came after a later one");
+      if (first) client.last_first = message.id;
+    }
+    // Nothing that was acknowledged to its sender stands before the first of these and was never offered.
+    for (const Sent& sent : client.sent) {
+      if (sent.acknowledged && sent.id < messages->front().id && !client.delivered.count(sent.id) && !client.answered.count(sent.id)) {
+        world_.violate("message " + sent.id + " of " + client.id + " was passed over");
+      }
+    }
+    ack(client, *messages);
+  });
+}
+
+void Run::ack(Client& client, const std::vector<Message>& messages) {
+  for (const Message& message : messages) {
+    if (simulator_.chance(0.2) && busy_) return;  // the consumer dies
+    Replica* replica = any_replica();
+    if (!replica) return;
+    const std::string id = message.id;
+    replica->engine().ack(client.id, id, message.claim, Json("reply to " + id), [this, &client, id](Result<Message> acked) {
+      if (!acked) return;
+      ++report_.answered;
+      client.answered.insert(id);
+    });
+  }
+}
+
+// ---- the end ------------------------------------------------------------------------------------------------------------
+
+void Run::run_until(std::int64_t until_ms) {
+  while (simulator_.step(until_ms * kMs)) {
+    trouble();
+    for (std::size_t index : std::exchange(crashing_, {})) crash(index);
+    if (world_.violations.size() > 20) return;
+  }
+}
+
+bool Run::client_at_rest(Client& client, std::string& why) {
+  if (client.id.empty()) return true;
+  auto document = world_.get(documents::partition(client.id), documents::session_key(client.id));
+  auto platform = world_.platforms.find(client.id);
+  auto no = [&](const std::string& what) {
+    why = "session " + client.id + ": " + what;
+    return false;
+  };
+  if (!document) {
+    auto tombstone = world_.get(documents::partition(client.id), documents::tombstone_key(client.id));
+    if (!tombstone) return no("neither a document nor a tombstone");
+    const bool written = platform != world_.platforms.end() && platform->second.volume && !platform->second.volume->written.empty();
+    if (written) return no("deleted, but its volume is there");
+    return true;
+  }
+  auto view = documents::decode_session(*document);
+  if (!view) return no(view.error().message);
+  const Session& session = (*view)->session;
+  if (client.volume_taken && session.wanted != Wanted::deleted) {
+    return session.phase == Phase::volume_lost || session.volume.uid.empty() ? true : no("its volume was taken, but its phase is " + std::string(to_string(session.phase)));
+  }
+  if (session.wanted == Wanted::deleted) {
+    if (session.phase == Phase::delete_blocked && !session.operation->reason.empty()) return no("blocked: " + session.operation->reason);
+    return no("still being deleted, at " + std::string(to_string(session.operation->step)));
+  }
+  const bool up = platform != world_.platforms.end() && platform->second.workload.state == WorkloadState::running;
+  if (session.wanted == Wanted::running) {
+    if (session.phase != Phase::running || !up) return no("wanted running, is " + std::string(to_string(session.phase)));
+    if (!(platform->second.workload.size == session.wanted_size)) return no("has another size than wanted");
+    return true;
+  }
+  const bool gone = platform == world_.platforms.end() || platform->second.workload.state == WorkloadState::none;
+  return session.phase == Phase::asleep && gone ? true : no("wanted asleep, is " + std::string(to_string(session.phase)));
+}
+
+bool Run::at_rest(std::string& why) {
+  for (auto& replica : replicas_) {
+    if (!replica || !replica->engine().ready()) {
+      why = "a replica is not ready";
+      return false;
+    }
+  }
+  for (auto& client : clients_) {
+    if (!client_at_rest(*client, why)) return false;
+  }
+  return true;
+}
+
+void Run::settle() {
+  busy_ = false;
+  world_.troubled = false;
+  for (auto& replica : replicas_) {
+    if (replica && replica->paused()) replica->resume();
+  }
+  const std::int64_t until = simulator_.now_ms() + plan_.settle_ms;
+  std::string why;
+  while (simulator_.now_ms() < until) {
+    run_until(simulator_.now_ms() + 5'000);
+    if (at_rest(why)) return;
+    // What waits for a human gets one: losses are accepted, what is lost is given up.
+    for (auto& client : clients_) {
+      Replica* replica = any_replica();
+      if (!client->removed || !replica) continue;
+      auto document = world_.get(documents::partition(client->id), documents::session_key(client->id));
+      auto view = document ? documents::decode_session(*document) : Result<SessionView>(Code::not_found, "");
+      if (!view || (*view)->session.phase != Phase::delete_blocked) continue;
+      ++report_.blocked;
+      const std::string& reason = (*view)->session.operation->reason;
+      DeleteOptions wishes;
+      wishes.override_losses = reason == "FilesSkipped";
+      wishes.skip_backup = reason == "VolumeLost";
+      if (wishes.skip_backup && !client->volume_taken) world_.violate("the volume of " + client->id + " is said to be lost");
+      if (wishes.override_losses) world_.may_lose.insert(client->id);
+      if (wishes.skip_backup) world_.may_skip.insert(client->id);
+      if (wishes.override_losses || wishes.skip_backup) replica->engine().remove(client->id, wishes, {}, [](Result<Engine::DeleteAnswer>) {});
+    }
+  }
+  world_.violate("no rest after " + std::to_string(plan_.settle_ms / 1000) + " s without faults: " + why);
+}
+
+void Run::drain_queues() {
+  for (int round = 0; round < 400; ++round) {
+    bool open = false;
+    for (auto& client : clients_) {
+      if (client->id.empty() || !world_.get(documents::partition(client->id), documents::session_key(client->id))) continue;
+      auto left = world_.scan(documents::partition(client->id), documents::message_prefix(client->id), "", 1);
+      if (left->empty()) continue;
+      open = true;
+      if (!client->consuming) claim(*client);
+    }
+    if (!open) return;
+    run_until(simulator_.now_ms() + 2'000);
+  }
+  world_.violate("the queues do not empty");
+}
+
+void Run::check_end() {
+  for (auto& owned : clients_) {
+    Client& client = *owned;
+    if (client.id.empty()) continue;
+    auto document = world_.get(documents::partition(client.id), documents::session_key(client.id));
+    if (!document) {
+      ++report_.deleted;
+      if (!client.removed) world_.violate("session " + client.id + " is gone, and nobody deleted it");
+      for (const auto& [key, task] : world_.tasks) {
+        if (std::get<0>(key) == client.id && task.spec.kind == TaskKind::backup && world_.platforms.count(client.id)) world_.violate("a task of " + client.id + " is left");
+      }
+      if (world_.get(documents::user_partition(client.user), documents::reservation_key(client.id))) world_.violate("the reservation of " + client.id + " is left");
+      continue;
+    }
+    if (client.remove_accepted && !plan_.lost_volumes) world_.violate("session " + client.id + " is there after an accepted delete");
+    const Session session = (*documents::decode_session(*document))->session;
+    if (!client.removed && !client.wanted.count(session.wanted)) world_.violate("session " + client.id + ": an acknowledged command is lost: it is wanted " + std::string(to_string(session.wanted)));
+    const bool large = session.wanted_size == EngineOptions{}.size_large;
+    if (!client.large.count(large)) world_.violate("session " + client.id + ": an acknowledged scale is lost");
+    if (session.queue_length != 0) world_.violate("session " + client.id + ": the empty queue is said to hold " + std::to_string(session.queue_length));
+    for (const Sent& sent : client.sent) {
+      if (sent.acknowledged && !client.delivered.count(sent.id)) world_.violate("message " + sent.id + " of " + client.id + " was acknowledged and never delivered");
+    }
+    if (!world_.get(documents::user_partition(client.user), documents::reservation_key(client.id))) world_.violate("session " + client.id + " has no reservation");
+  }
+}
+
+Report Run::go() {
+  replicas_.resize(plan_.two_replicas ? 2 : 1);
+  for (std::size_t i = 0; i < replicas_.size(); ++i) boot(i);
+  for (auto& client : clients_) schedule(*client);
+  run_until(plan_.busy_ms);
+  settle();
+  if (world_.violations.empty()) drain_queues();
+  std::string why;
+  if (world_.violations.empty()) run_until(simulator_.now_ms() + 120'000);
+  if (world_.violations.empty() && !at_rest(why)) world_.violate("it does not stay at rest: " + why);
+  if (world_.violations.empty()) check_end();
+  report_.violations = world_.violations;
+  report_.events = simulator_.steps();
+  return report_;
+}
+
+Report run(const Plan& plan) { return Run(plan).go(); }
+
+}  // namespace roost::simulation

@@ -1,0 +1,87 @@
+// Run: a simulation from one seed: clients, users and consumers do random things with one or two replicas while the world
+// misbehaves; then the faults end, and everything must come to rest as it was wanted. Thread safety: one thread.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "simulation/replica.hpp"
+
+namespace roost::simulation {
+
+struct Plan {
+  std::uint64_t seed = 1;
+  Faults faults;
+  Sabotage sabotage;
+  int sessions = 5;
+  std::int64_t busy_ms = 300'000;       // how long clients and faults are at work
+  std::int64_t settle_ms = 1'800'000;   // how long convergence may take after that
+  double crash = 0.0015;                // of a replica, at each event
+  double clock_jump = 0.0003;
+  bool two_replicas = false;            // the second takes over while the first is paused
+  bool lost_volumes = false;
+  std::int64_t cache_lag_ms = 0;
+  std::optional<std::uint64_t> crash_at_call;  // exactly one crash, at the n-th mutating call
+};
+
+struct Report {
+  std::vector<std::string> violations;
+  std::uint64_t events = 0, calls = 0, crashes = 0, created = 0, deleted = 0, sent = 0, answered = 0, blocked = 0;
+};
+
+class Run {
+ public:
+  explicit Run(const Plan& plan);
+  ~Run();
+  Report go();
+
+ private:
+  struct Client;  // of one session
+  struct Sent {
+    std::string text;
+    std::string id;      // empty: the answer never came
+    bool acknowledged = false;
+  };
+
+  EngineOptions options(const std::string& name) const;
+  void boot(std::size_t index);
+  void crash(std::size_t index);
+  Replica* any_replica();
+  void trouble();
+
+  void create(Client& client);
+  void act(Client& client);
+  void command(Client& client, Wanted wanted);
+  void scale(Client& client);
+  void remove(Client& client);
+  void send(Client& client);
+  void claim(Client& client);
+  void ack(Client& client, const std::vector<Message>& messages);
+  void schedule(Client& client);
+  void lost(std::size_t replica);  // the answers that its crash took with it
+
+  void settle();
+  bool at_rest(std::string& why);
+  bool client_at_rest(Client& client, std::string& why);
+  void drain_queues();
+  void check_end();
+  void run_until(std::int64_t until_ms);
+
+  Plan plan_;
+  Simulator simulator_;
+  World world_;
+  std::vector<std::unique_ptr<Replica>> replicas_;
+  std::vector<std::size_t> crashing_;
+  std::vector<std::unique_ptr<Client>> clients_;
+  Report report_;
+  bool busy_ = true;
+};
+
+[[nodiscard]] Report run(const Plan& plan);
+
+}  // namespace roost::simulation

@@ -1,0 +1,378 @@
+#include "simulation/world.hpp"
+
+#include <algorithm>
+
+#include "base/crypto.hpp"
+
+namespace roost::simulation {
+
+namespace {
+
+std::string fingerprint(const std::vector<std::uint64_t>& content, const std::string& salt) {
+  std::string text = salt;
+  for (std::uint64_t item : content) text += "," + std::to_string(item);
+  return to_hex(sha256(text));
+}
+
+bool starts_with(const std::string& text, const std::string& prefix) { return text.compare(0, prefix.size(), prefix) == 0; }
+
+}  // namespace
+
+void World::violate(const std::string& what) {
+  violations.push_back("at " + std::to_string(simulator.now_ms()) + " ms: " + what);
+}
+
+// ---- the store ----------------------------------------------------------------------------------------------------------
+
+void World::expire(Partition& partition) const {
+  std::erase_if(partition, [this](const auto& entry) { return entry.second.expires_ms != 0 && entry.second.expires_ms <= simulator.now_ms(); });
+}
+
+Result<Document> World::get(const std::string& partition, const std::string& key) {
+  Partition& documents = partitions_[partition];
+  expire(documents);
+  auto it = documents.find(key);
+  if (it == documents.end()) return Error{Code::not_found, "no document " + key, 0};
+  return Document{key, it->second.value, it->second.revision};
+}
+
+Result<std::vector<Document>> World::scan(const std::string& partition, const std::string& prefix, const std::string& after, std::uint32_t limit) {
+  Partition& documents = partitions_[partition];
+  expire(documents);
+  std::vector<Document> found;
+  bool skip = sabotage.offers_out_of_order && starts_with(prefix, "message/") && limit < 50;
+  for (auto it = documents.lower_bound(std::max(prefix, after)); it != documents.end() && starts_with(it->first, prefix); ++it) {
+    if (it->first == after) continue;
+    if (std::exchange(skip, false) && std::next(it) != documents.end() && starts_with(std::next(it)->first, prefix)) continue;
+    if (found.size() >= limit) break;
+    found.push_back({it->first, it->second.value, it->second.revision});
+  }
+  return found;
+}
+
+bool World::holds(const Partition& partition, const Condition& condition) const {
+  auto it = partition.find(condition.key);
+  switch (condition.kind) {
+    case Condition::Kind::absent: return it == partition.end();
+    case Condition::Kind::exists: return it != partition.end();
+    case Condition::Kind::revision: return it != partition.end() && it->second.revision == condition.revision;
+  }
+  return false;
+}
+
+Result<CommitResult> World::commit(const Commit& commit) {
+  Partition& documents = partitions_[commit.partition];
+  expire(documents);
+  for (const Condition& condition : commit.conditions) {
+    if (sabotage.ignores_conditions && condition.kind == Condition::Kind::revision && documents.count(condition.key)) continue;
+    if (!holds(documents, condition)) return Error{Code::conflict, "a condition on " + condition.key + " does not hold", 0};
+  }
+  CommitResult result;
+  const bool forget = sabotage.forgets_commits && simulator.chance(0.05);
+  for (const StoreOperation& operation : commit.operations) {
+    std::string key = operation.key;
+    if (operation.kind == StoreOperation::Kind::remove) {
+      if (!forget) documents.erase(key);
+      result.documents.push_back({key, "", 0});
+    } else {
+      if (operation.kind == StoreOperation::Kind::append) {
+        char number[17];
+        std::snprintf(number, sizeof number, "%016llx", static_cast<unsigned long long>(++sequences_[{commit.partition, key}]));
+        key += number;
+      }
+      const std::uint64_t revision = ++revision_;
+      const std::int64_t expires = operation.ttl_ms ? simulator.now_ms() + operation.ttl_ms : 0;
+      if (!forget) documents[key] = {operation.value, revision, expires};
+      result.documents.push_back({key, "", revision});
+    }
+    notify(store_changes, store_waiters, {commit.partition, key});
+  }
+  return result;
+}
+
+Result<Lease> World::lease(const std::string& name, const std::string& holder, int action, std::int64_t ttl_ms) {
+  Held& held = leases_[name];
+  const std::int64_t now = simulator.now_ms();
+  const bool free = held.holder.empty() || held.until_ms <= now;
+  if (action == 3) {
+    if (held.holder != holder) return Error{Code::conflict, "another holds it", 0};
+    held.holder.clear();
+    return Lease{"", held.epoch, 0};
+  }
+  if (!free && held.holder != holder) return Error{Code::conflict, "held by " + held.holder, held.until_ms - now};
+  if (held.holder != holder || free) ++held.epoch;
+  held.holder = holder;
+  held.until_ms = now + ttl_ms;
+  return Lease{holder, held.epoch, ttl_ms};
+}
+
+void World::notify(std::vector<Change>& changes, std::vector<std::function<void()>>& waiters, Change change) {
+  changes.push_back(std::move(change));
+  auto now = std::move(waiters);
+  waiters.clear();
+  for (auto& waiter : now) waiter();
+}
+
+// ---- the platform -------------------------------------------------------------------------------------------------------
+
+Workspace World::see(const std::string& id) const {
+  Workspace workspace;
+  workspace.id = id;
+  auto it = platforms.find(id);
+  if (it == platforms.end()) return workspace;
+  const SimPlatform& platform = it->second;
+  workspace.generation = platform.generation;
+  if (platform.volume) {
+    workspace.volume_state = VolumeState::present;
+    workspace.volume_uid = platform.volume->uid;
+  }
+  const SimWorkload& workload = platform.workload;
+  workspace.workload_state = workload.state;
+  workspace.observed.incarnation = workload.incarnation;
+  workspace.observed.size = workload.size;
+  const bool up = workload.state == WorkloadState::running || workload.state == WorkloadState::starting;
+  workspace.observed.replicas = up ? 1 : 0;
+  workspace.observed.ready = workload.state == WorkloadState::running;
+  if (up) workspace.observed.endpoint = "unix:/run/" + id;
+  if (workload.state == WorkloadState::failed) workspace.observed.reason = "CrashLoop";
+  return workspace;
+}
+
+void World::changed(const std::string& id) {
+  auto it = platforms.find(id);
+  if (it != platforms.end() && !it->second.volume && it->second.workload.state == WorkloadState::none) platforms.erase(it);
+  auto& seen = seen_[id];
+  seen.emplace_back(simulator.now_ms(), see(id));
+  while (seen.size() > 50) seen.pop_front();
+  simulator.after_ns(cache_lag_ms * 1'000'000, [this, id] { notify(compute_changes, compute_waiters, {"", id}); });
+}
+
+Workspace World::observe(const std::string& id, bool live) {
+  if ((live && !sabotage.live_is_cached) || cache_lag_ms == 0) return see(id);
+  Workspace cached;
+  cached.id = id;
+  for (const auto& [at, workspace] : seen_[id]) {
+    if (at <= simulator.now_ms() - cache_lag_ms) cached = workspace;
+  }
+  return cached;
+}
+
+std::vector<Workspace> World::list(const std::string& after, std::uint32_t limit) {
+  std::vector<Workspace> found;
+  for (auto it = platforms.upper_bound(after); it != platforms.end() && found.size() < limit; ++it) found.push_back(observe(it->first, false));
+  return found;
+}
+
+Result<Workspace> World::apply(const WorkspaceSpec& spec) {
+  auto it = platforms.find(spec.id);
+  if (it != platforms.end() && spec.generation < it->second.generation) return Error{Code::conflict, "an older generation", 0};
+  const bool has_volume = it != platforms.end() && it->second.volume;
+  if (!has_volume && !(spec.create_volume && spec.volume.uid.empty())) return see(spec.id);
+  SimPlatform& platform = platforms[spec.id];
+  if (!platform.volume) {
+    platform.volume.emplace();
+    platform.volume->name = spec.volume.name;
+    platform.volume->token = spec.volume.token;
+    platform.volume->uid = "uid-" + std::to_string(++next_);
+  }
+  if (platform.volume->token != spec.volume.token) return Error{Code::conflict, "the volume is not yours", 0};
+  if (!spec.volume.uid.empty() && platform.volume->uid != spec.volume.uid) return Error{Code::conflict, "another volume", 0};
+  if (spec.running && platform.workload.state == WorkloadState::stopping) return Error{Code::conflict, "the old workload is still ending", 0};
+  platform.generation = spec.generation;
+  const WorkloadState state = platform.workload.state;
+  if (spec.running && (state == WorkloadState::none || state == WorkloadState::failed)) begin_start(spec.id, spec.size);
+  if (spec.running) platform.workload.size = spec.size;
+  if (!spec.running && state != WorkloadState::none && state != WorkloadState::stopping) begin_stop(spec.id);
+  changed(spec.id);
+  return see(spec.id);
+}
+
+void World::begin_start(const std::string& id, const Size& size) {
+  SimWorkload& workload = platforms[id].workload;
+  simulator.cancel(workload.event);
+  workload = {WorkloadState::starting, "inc-" + std::to_string(++next_), size, 0};
+  const bool bad = troubled && simulator.chance(faults.bad_start);
+  workload.event = simulator.after_ns(simulator.between(200, 5000) * 1'000'000, [this, id, bad] {
+    platforms[id].workload.state = bad ? WorkloadState::failed : WorkloadState::running;
+    changed(id);
+  });
+}
+
+void World::begin_stop(const std::string& id) {
+  SimWorkload& workload = platforms[id].workload;
+  simulator.cancel(workload.event);
+  workload.state = WorkloadState::stopping;
+  workload.event = simulator.after_ns(simulator.between(50, 4000) * 1'000'000, [this, id] {
+    user_writes(id);  // an editor saves at the last moment
+    platforms[id].workload = {};
+    changed(id);
+  });
+}
+
+void World::workload_dies(const std::string& id) {
+  SimWorkload& workload = platforms[id].workload;
+  if (workload.state != WorkloadState::running) return;
+  workload.state = WorkloadState::failed;
+  changed(id);
+}
+
+void World::user_writes(const std::string& id) {
+  auto it = platforms.find(id);
+  if (it == platforms.end() || !it->second.volume) return;
+  const WorkloadState state = it->second.workload.state;
+  if (state != WorkloadState::running && state != WorkloadState::stopping) return;
+  SimVolume& volume = *it->second.volume;
+  volume.written.push_back(++next_);
+  if (troubled && simulator.chance(faults.unreadable)) volume.unreadable.insert(next_);
+}
+
+void World::lose_volume(const std::string& id) {
+  auto it = platforms.find(id);
+  if (it == platforms.end()) return;
+  it->second.volume.reset();
+  changed(id);
+}
+
+Status World::remove_workload(const std::string& id, const std::string& incarnation) {
+  auto it = platforms.find(id);
+  if (it == platforms.end() || it->second.workload.state == WorkloadState::none) return {};
+  SimWorkload& workload = it->second.workload;
+  if (workload.incarnation != incarnation) return Error{Code::conflict, "another incarnation", 0};
+  simulator.cancel(workload.event);
+  workload = {};
+  changed(id);
+  return {};
+}
+
+Status World::remove_volume(const std::string& id, const Volume& volume) {
+  auto it = platforms.find(id);
+  if (it == platforms.end() || !it->second.volume) return {};
+  if (it->second.volume->uid != volume.uid) return Error{Code::conflict, "another volume", 0};
+  if (it->second.workload.state != WorkloadState::none) return Error{Code::conflict, "a workload uses it", 0};
+  for (const auto& [key, task] : tasks) {
+    const bool uses = task.spec.id == id && task.spec.kind == TaskKind::backup;  // a finished pod keeps its volume
+    if (uses) return Error{Code::conflict, "a task uses it", 0};
+  }
+  judge_release(id, *it->second.volume);
+  it->second.volume.reset();
+  changed(id);
+  return {};
+}
+
+// The product's promise, checked against everything that was ever written.
+void World::judge_release(const std::string& id, const SimVolume& volume) {
+  if (may_skip.count(id)) return;
+  bool saved = false;
+  for (const auto& [name, archive] : archives) {
+    if (archive.volume_uid != volume.uid || archive.corrupt || !archive.verified) continue;
+    std::vector<std::uint64_t> expected = volume.written;
+    if (may_lose.count(id)) std::erase_if(expected, [&](std::uint64_t item) { return archive.skipped.count(item) != 0; });
+    saved |= archive.content == expected;
+  }
+  if (!saved) violate("the volume of " + id + " was released without a verified backup of everything in it");
+}
+
+// ---- tasks --------------------------------------------------------------------------------------------------------------
+
+Result<Task> World::task_start(const TaskSpec& spec) {
+  const auto key = std::make_tuple(spec.id, spec.operation, spec.attempt);
+  if (auto it = tasks.find(key); it != tasks.end()) return it->second.task;
+  SimTask task;
+  task.spec = spec;
+  task.task.state = TaskState::running;
+  if (spec.kind == TaskKind::backup) {
+    auto it = platforms.find(spec.id);
+    if (it == platforms.end() || !it->second.volume || it->second.volume->uid != spec.volume.uid) {
+      return Error{Code::conflict, "the volume is not the one expected", 0};
+    }
+    const SimVolume& volume = *it->second.volume;
+    for (std::uint64_t item : volume.written) {
+      if (volume.unreadable.count(item)) task.skipped.insert(item);
+      if (!volume.unreadable.count(item)) task.read.push_back(item);
+    }
+    if (sabotage.backup_takes_nothing && !task.read.empty()) task.read.pop_back();
+  }
+  task.event = simulator.after_ns(simulator.between(100, 15'000) * 1'000'000, [this, key] { task_ends(key); });
+  tasks[key] = task;
+  return task.task;
+}
+
+void World::task_ends(const std::tuple<std::string, std::string, std::int64_t>& key) {
+  SimTask& task = tasks[key];
+  task.event = 0;
+  if (troubled && simulator.chance(faults.task_killed)) return fail_task(task, "Killed");
+  if (task.spec.kind == TaskKind::backup) backup_ends(task);
+  if (task.spec.kind == TaskKind::verify) verify_ends(task);
+  notify(compute_changes, compute_waiters, {"", task.spec.id});
+}
+
+void World::fail_task(SimTask& task, const std::string& reason) {
+  task.task.state = TaskState::failed;
+  task.task.reason = reason;
+  task.task.message = "simulated";
+}
+
+void World::backup_ends(SimTask& task) {
+  if (troubled && simulator.chance(faults.disk_full)) return fail_task(task, "NoSpace");
+  if (archives.count(task.spec.archive)) return fail_task(task, "Exists");
+  SimArchive archive;
+  archive.content = task.read;
+  archive.skipped = task.skipped;
+  archive.volume_uid = task.spec.volume.uid;
+  archive.corrupt = troubled && simulator.chance(faults.corrupt);
+  Receipt& receipt = archive.receipt;
+  receipt.backup_id = task.spec.backup_id;
+  receipt.archive = task.spec.archive;
+  receipt.session_id = task.spec.id;
+  receipt.operation_id = task.spec.operation;
+  receipt.volume_uid = task.spec.volume.uid;
+  receipt.files = static_cast<std::int64_t>(task.read.size());
+  receipt.bytes = receipt.files * 10;
+  receipt.archive_bytes = receipt.bytes + 100;
+  receipt.archive_sha256 = fingerprint(task.read, task.spec.archive);
+  receipt.tree_hash = fingerprint(task.read, "");
+  receipt.made_at_us = simulator.wall_us();
+  receipt.empty_volume = task.read.empty() && task.skipped.empty();
+  if (task.read.empty() && !task.skipped.empty()) receipt.files = 1;  // the root directory
+  if (!task.skipped.empty()) {
+    receipt.skipped.push_back({"file", "unreadable", static_cast<std::int64_t>(task.skipped.size()), "a file"});
+  }
+  archives[task.spec.archive] = archive;
+  if (troubled && simulator.chance(faults.task_late_killed)) return fail_task(task, "Killed");
+  task.task.state = TaskState::succeeded;
+  task.task.receipt = receipt;
+}
+
+void World::verify_ends(SimTask& task) {
+  auto it = archives.find(task.spec.archive);
+  if (it == archives.end()) return fail_task(task, "NotFound");
+  SimArchive& archive = it->second;
+  if (!sabotage.verify_reads_nothing) {
+    if (archive.corrupt) return fail_task(task, "Corrupt");
+    archive.verified = true;
+  }
+  task.task.state = TaskState::succeeded;
+  task.task.receipt = archive.receipt;
+  task.task.receipt->verified_at_us = simulator.wall_us();
+}
+
+Task World::task_observe(const std::string& id, const std::string& operation, std::int64_t attempt) {
+  auto it = tasks.find({id, operation, attempt});
+  return it == tasks.end() ? Task{} : it->second.task;
+}
+
+Status World::task_remove(const std::string& id, const std::string& operation, std::int64_t attempt) {
+  auto it = tasks.find({id, operation, attempt});
+  if (it == tasks.end()) return {};
+  if (it->second.event) simulator.cancel(it->second.event);
+  tasks.erase(it);
+  return {};
+}
+
+Result<BackupStorage::Object> World::stat(const std::string& name) {
+  auto it = archives.find(name);
+  if (it == archives.end()) return Error{Code::not_found, "no archive " + name, 0};
+  return BackupStorage::Object{name, it->second.receipt.archive_bytes};
+}
+
+}  // namespace roost::simulation

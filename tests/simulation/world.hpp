@@ -1,0 +1,159 @@
+// World: a made-up store, platform and backup storage, with real semantics and injected faults. It outlives the engines that are
+// run against it, and knows what every user wrote, so that it can judge each release of a volume.
+// Thread safety: one thread.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "engine/ports.hpp"
+#include "simulation/simulator.hpp"
+
+namespace roost::simulation {
+
+// How likely each trouble is, for each call or event.
+struct Faults {
+  double unavailable = 0.02;     // nothing was done, and the caller hears so
+  double lost_answer = 0.02;     // done, but the answer is lost
+  double lost_request = 0.01;    // not done, and nobody knows
+  double late = 0.01;            // the caller gave up, then it is done after all
+  double slow = 0.02;            // up to twenty seconds
+  double bad_start = 0.05;       // a workload that does not come up
+  double workload_dies = 0.002;  // at each look at the world
+  double task_killed = 0.05;
+  double task_late_killed = 0.03;  // killed after the archive was stored
+  double corrupt = 0.05;         // the stored archive does not read back
+  double unreadable = 0.03;      // a user's file that the backup cannot read
+  double disk_full = 0.1;        // chance that a task meets a full disk
+  double cancelled_watch = 0.02;
+  double expired_watch = 0.01;
+};
+
+// What is wrong on purpose, to show that the harness notices.
+struct Sabotage {
+  bool verify_reads_nothing = false;      // verify succeeds without looking at the archive
+  bool live_is_cached = false;            // a live observation is a cached one
+  bool ignores_conditions = false;        // a commit's conditions are not checked
+  bool forgets_commits = false;           // some acknowledged commits were never made
+  bool backup_takes_nothing = false;      // the archive lacks the last thing that was written
+  bool offers_out_of_order = false;       // a scan begins behind the first document
+};
+
+struct SimVolume {
+  std::string name, token, uid;
+  std::vector<std::uint64_t> written;     // everything that the user ever wrote
+  std::set<std::uint64_t> unreadable;
+};
+
+struct SimWorkload {
+  WorkloadState state = WorkloadState::none;
+  std::string incarnation;
+  Size size;
+  std::uint64_t event = 0;                // the end of its starting or stopping
+};
+
+struct SimPlatform {
+  std::optional<SimVolume> volume;
+  SimWorkload workload;
+  std::int64_t generation = 0;
+};
+
+struct SimTask {
+  TaskSpec spec;
+  Task task;
+  std::vector<std::uint64_t> read;
+  std::set<std::uint64_t> skipped;
+  std::uint64_t event = 0;
+};
+
+struct SimArchive {
+  std::vector<std::uint64_t> content;
+  std::set<std::uint64_t> skipped;
+  std::string volume_uid;
+  Receipt receipt;
+  bool corrupt = false;
+  bool verified = false;                  // somebody really read it back
+};
+
+class World {
+ public:
+  World(Simulator& the_simulator, const Faults& the_faults) : simulator(the_simulator), faults(the_faults) {}
+
+  Simulator& simulator;
+  Faults faults;
+  Sabotage sabotage;
+  bool troubled = true;                   // faults happen
+  std::int64_t cache_lag_ms = 0;          // how old a cached observation is
+  std::vector<std::string> violations;
+  void violate(const std::string& what);
+
+  // ---- the store ----
+  Result<Document> get(const std::string& partition, const std::string& key);
+  Result<std::vector<Document>> scan(const std::string& partition, const std::string& prefix, const std::string& after, std::uint32_t limit);
+  Result<CommitResult> commit(const Commit& commit);
+  Result<Lease> lease(const std::string& name, const std::string& holder, int action, std::int64_t ttl_ms);
+
+  // ---- the platform ----
+  std::map<std::string, SimPlatform> platforms;
+  std::map<std::tuple<std::string, std::string, std::int64_t>, SimTask> tasks;
+  std::map<std::string, SimArchive> archives;
+  std::set<std::string> may_skip;         // sessions whose loss an admin accepted
+  std::set<std::string> may_lose;         // sessions whose unreadable files an admin accepted
+
+  Result<Workspace> apply(const WorkspaceSpec& spec);
+  Workspace observe(const std::string& id, bool live);
+  std::vector<Workspace> list(const std::string& after, std::uint32_t limit);
+  Status remove_workload(const std::string& id, const std::string& incarnation);
+  Status remove_volume(const std::string& id, const Volume& volume);
+  Result<Task> task_start(const TaskSpec& spec);
+  Task task_observe(const std::string& id, const std::string& operation, std::int64_t attempt);
+  Status task_remove(const std::string& id, const std::string& operation, std::int64_t attempt);
+  Result<BackupStorage::Object> stat(const std::string& name);
+
+  void user_writes(const std::string& id);  // into a workspace that is up
+  void workload_dies(const std::string& id);
+  void lose_volume(const std::string& id);  // somebody took it away
+
+  // ---- watches: what changed, in order ----
+  std::vector<Change> store_changes, compute_changes;
+  std::vector<std::function<void()>> store_waiters, compute_waiters;
+
+ private:
+  struct Kept {
+    std::string value;
+    std::uint64_t revision = 0;
+    std::int64_t expires_ms = 0;
+  };
+  using Partition = std::map<std::string, Kept>;
+  void expire(Partition& partition) const;
+  bool holds(const Partition& partition, const Condition& condition) const;
+  void notify(std::vector<Change>& changes, std::vector<std::function<void()>>& waiters, Change change);
+
+  Workspace see(const std::string& id) const;
+  void changed(const std::string& id);
+  void begin_start(const std::string& id, const Size& size);
+  void begin_stop(const std::string& id);
+  void task_ends(const std::tuple<std::string, std::string, std::int64_t>& key);
+  void backup_ends(SimTask& task);
+  void verify_ends(SimTask& task);
+  void fail_task(SimTask& task, const std::string& reason);
+  void judge_release(const std::string& id, const SimVolume& volume);
+
+  std::map<std::string, Partition> partitions_;
+  std::map<std::pair<std::string, std::string>, std::uint64_t> sequences_;
+  std::uint64_t revision_ = 0;
+  struct Held {
+    std::string holder;
+    std::uint64_t epoch = 0;
+    std::int64_t until_ms = 0;
+  };
+  std::map<std::string, Held> leases_;
+  std::map<std::string, std::deque<std::pair<std::int64_t, Workspace>>> seen_;  // for cached observations
+  std::uint64_t next_ = 0;
+};
+
+}  // namespace roost::simulation
