@@ -81,7 +81,6 @@ struct RequestReader::Impl {
   void begin() {
     scanner.reset();
     parser.reset();
-    framing = Framing{};
     in_head = true;
     hosts = headers = 0;
     te_seen = te_unknown = cl_seen = upgrade_seen = false;
@@ -190,6 +189,7 @@ RequestReader::Step RequestReader::Impl::read_head(std::string_view input, Reque
 RequestReader::Step RequestReader::Impl::parse_head(std::string_view head, std::size_t skipped, Request& request) {
   request.host.clear();
   detail.clear();
+  framing = Framing{};
   parser.emplace(*this, request);
   parser->header_limit(static_cast<std::uint32_t>(std::min<std::size_t>(limits.header_bytes + 1024, 1U << 30)));
   parser->body_limit(std::numeric_limits<std::uint64_t>::max());  // routes have limits of their own; none means 0 to Beast 1.74

@@ -56,7 +56,7 @@ class RequestReader {
 
   // `request` is the same object from a message's first byte until its head; its strings' storage is used again.
   [[nodiscard]] Step next(std::string_view input, Request& request);
-  [[nodiscard]] const Framing& framing() const;
+  [[nodiscard]] const Framing& framing() const;  // of the last head
   [[nodiscard]] int status() const;
   [[nodiscard]] const std::string& detail() const;
 

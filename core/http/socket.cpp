@@ -1,6 +1,5 @@
 #include "http/socket.hpp"
 
-#include <Poco/Net/NetException.h>
 #include <Poco/Net/ServerSocketImpl.h>
 #include <Poco/Net/StreamSocketImpl.h>
 #include <arpa/inet.h>
@@ -130,23 +129,24 @@ Connecting connect_tcp(const std::string& text) {
 
 }  // namespace
 
+// Poco 1.11's sendBytes throws where a non-blocking socket would block, and its receiveBytes throws for a reset: both are
+// everyday events here, so the two calls are made on the descriptor.
 Io send_some(Poco::Net::StreamSocket& socket, std::string_view data) {
-  try {
-    const int sent = socket.sendBytes(data.data(), static_cast<int>(std::min<std::size_t>(data.size(), 1 << 20)), MSG_NOSIGNAL);
-    if (sent > 0) return {Io::State::moved, static_cast<std::size_t>(sent)};
-    return {Io::State::blocked, 0};
-  } catch (const Poco::Exception&) {
-    return {Io::State::failed, 0};
+  while (true) {
+    const ssize_t sent = ::send(socket.impl()->sockfd(), data.data(), data.size(), MSG_NOSIGNAL);
+    if (sent >= 0) return {Io::State::moved, static_cast<std::size_t>(sent)};
+    if (errno == EAGAIN || errno == EWOULDBLOCK) return {Io::State::blocked, 0};
+    if (errno != EINTR) return {Io::State::failed, 0};
   }
 }
 
 Io receive_some(Poco::Net::StreamSocket& socket, char* buffer, std::size_t size) {
-  try {
-    const int received = socket.receiveBytes(buffer, static_cast<int>(size));
+  while (true) {
+    const ssize_t received = ::recv(socket.impl()->sockfd(), buffer, size, 0);
     if (received > 0) return {Io::State::moved, static_cast<std::size_t>(received)};
-    return {received == 0 ? Io::State::ended : Io::State::blocked, 0};
-  } catch (const Poco::Exception&) {
-    return {Io::State::failed, 0};
+    if (received == 0) return {Io::State::ended, 0};
+    if (errno == EAGAIN || errno == EWOULDBLOCK) return {Io::State::blocked, 0};
+    if (errno != EINTR) return {Io::State::failed, 0};
   }
 }
 
