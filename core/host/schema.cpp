@@ -16,8 +16,10 @@
 namespace roost {
 namespace {
 
-// std::regex, which valijson uses for `pattern`, recurses once a character: longer strings could exhaust the stack.
+// std::regex, which valijson uses for `pattern`, recurses once a character of the text, and once a parenthesis of the pattern:
+// longer ones could exhaust the stack.
 constexpr std::size_t kStringBytesMax = 4096;
+constexpr std::size_t kPatternBytesMax = 512;
 
 Poco::Dynamic::Var to_poco(const Json& value) {
   if (value.is_bool()) return value.as_bool();
@@ -50,13 +52,24 @@ std::string find_long_string(const Json& value, const std::string& pointer) {
   return {};
 }
 
-bool uses_reference(const Json& schema) {
-  if (const Json* reference = schema.find("$ref"); reference && reference->is_string()) return true;
-  for (const Json& item : schema.items()) {
-    if (uses_reference(item)) return true;
+// What a schema uses that is not supported here; empty: nothing.
+std::string unsupported(const Json& schema) {
+  if (const Json* reference = schema.find("$ref"); reference && reference->is_string()) {
+    return "the schema uses $ref; write the referenced part in its place";
   }
-  return std::any_of(schema.members().begin(), schema.members().end(),
-                     [](const Json::Member& member) { return uses_reference(member.second); });
+  const auto too_long = [](const std::string& pattern) { return pattern.size() > kPatternBytesMax; };
+  const auto& patterns = schema["patternProperties"].members();
+  if (too_long(schema["pattern"].as_string()) ||
+      std::any_of(patterns.begin(), patterns.end(), [&](const Json::Member& member) { return too_long(member.first); })) {
+    return "the schema has a pattern of more than " + std::to_string(kPatternBytesMax) + " bytes";
+  }
+  for (const Json& item : schema.items()) {
+    if (std::string why = unsupported(item); !why.empty()) return why;
+  }
+  for (const Json::Member& member : schema.members()) {
+    if (std::string why = unsupported(member.second); !why.empty()) return why;
+  }
+  return {};
 }
 
 // valijson's path is {"<root>", "[key]", "[3]", ...}.
@@ -173,7 +186,7 @@ std::string describe_schema(const Json& schema) {
 
 Result<std::vector<SchemaProblem>> check_schema(const Json& schema, const Json& value) {
   if (!schema.is_object()) return Error{Code::invalid, "the schema is not an object", 0};
-  if (uses_reference(schema)) return Error{Code::invalid, "the schema uses $ref; write the referenced part in its place", 0};
+  if (const std::string why = unsupported(schema); !why.empty()) return Error{Code::invalid, why, 0};
   if (const std::string where = find_long_string(value, ""); !where.empty()) {
     return std::vector<SchemaProblem>{{where, "a string may have at most " + std::to_string(kStringBytesMax) + " bytes"}};
   }

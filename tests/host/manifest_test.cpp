@@ -94,6 +94,14 @@ TEST(Schema, RefusesSchemasThatCannotBeUsed) {
   EXPECT_THAT(problems_of(R"({"properties":{"a":{"pattern":"("}}})", R"({"a":"x"})"), HasSubstr("schema: "));
 }
 
+TEST(Schema, RefusesPatternsThatCouldExhaustTheStack) {
+  const std::string nested = std::string(50'000, '(') + "a" + std::string(50'000, ')');
+  EXPECT_THAT(problems_of((R"({"properties":{"a":{"pattern":")" + nested + R"("}}})").c_str(), R"({"a":"a"})"),
+              HasSubstr("pattern of more than"));
+  EXPECT_THAT(problems_of((R"({"patternProperties":{")" + nested + R"(":{}}})").c_str(), R"({"a":"a"})"),
+              HasSubstr("pattern of more than"));
+}
+
 TEST(Schema, SurvivesTheLongestStringThatItAllows) {
   const std::string value = R"({"a":")" + std::string(4096, 'a') + R"("})";
   EXPECT_EQ(problems_of(R"({"properties":{"a":{"type":"string","pattern":"^(a|b)+$"}}})", value.c_str()), "");
