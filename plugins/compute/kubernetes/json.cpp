@@ -220,7 +220,8 @@ Json merge(Json base, const Json& over) {
     Json::Object kept;
     for (const Json::Member& member : base.members()) {
       bool removed = false;
-      for (const Json::Member& change : over.members()) removed = removed || (change.first == member.first && change.second.is_null());
+      for (const Json::Member& change : over.members())
+        removed = removed || (change.first == member.first && change.second.is_null());
       if (!removed) kept.push_back(member);
     }
     Json merged = Json::from(std::move(kept));
@@ -246,8 +247,9 @@ Json merge(Json base, const Json& over) {
 
 bool contains(const Json& live, const Json& wanted) {
   if (wanted.is_object()) {
-    return live.is_object() && std::all_of(wanted.members().begin(), wanted.members().end(),
-                                           [&](const Json::Member& member) { return contains(live[member.first], member.second); });
+    return live.is_object() && std::all_of(wanted.members().begin(), wanted.members().end(), [&](const Json::Member& member) {
+             return contains(live[member.first], member.second);
+           });
   }
   if (wanted.is_array()) {
     return live.items().size() == wanted.items().size() &&

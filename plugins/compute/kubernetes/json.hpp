@@ -51,9 +51,12 @@ class Json {
   [[nodiscard]] const std::string& str() const;  // "" for another type
   [[nodiscard]] std::int64_t integer(std::int64_t fallback = 0) const;
   [[nodiscard]] bool boolean(bool fallback = false) const;
-  [[nodiscard]] const Array& items() const;      // empty for another type
-  [[nodiscard]] const Object& members() const;   // empty for another type
-  Json& set(std::string key, Json value) { at(key) = std::move(value); return *this; }
+  [[nodiscard]] const Array& items() const;     // empty for another type
+  [[nodiscard]] const Object& members() const;  // empty for another type
+  Json& set(std::string key, Json value) {
+    at(key) = std::move(value);
+    return *this;
+  }
   void push(Json value);
   [[nodiscard]] std::string dump() const;
 

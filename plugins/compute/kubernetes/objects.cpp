@@ -80,7 +80,8 @@ std::string host_of(std::string_view url) {
 
 Json volume_claim(const Settings& settings, const Spec& spec) {
   Json meta = metadata(settings, spec.volume.name, spec.id);
-  meta.set("annotations", Json::object({{kToken, spec.volume.token}, {kUser, spec.user_id}, {kGeneration, std::to_string(spec.generation)}}));
+  meta.set("annotations",
+           Json::object({{kToken, spec.volume.token}, {kUser, spec.user_id}, {kGeneration, std::to_string(spec.generation)}}));
   Json claim = Json::object(
       {{"accessModes", Json::array({settings.access_mode})},
        {"resources", Json::object({{"requests", Json::object({{"storage", memory_text(spec.volume.size_bytes)}})}})}});
@@ -91,15 +92,15 @@ Json volume_claim(const Settings& settings, const Spec& spec) {
 Json resources(const Settings& settings, const Size& size) {
   const std::int64_t cpu = std::max<std::int64_t>(1, size.cpu_millis * settings.request_cpu_percent / 100);
   const std::int64_t memory = std::max<std::int64_t>(1, size.memory_bytes * settings.request_memory_percent / 100);
-  return Json::object(
-      {{"limits", Json::object({{"cpu", cpu_text(size.cpu_millis)}, {"memory", memory_text(size.memory_bytes)}})},
-       {"requests", Json::object({{"cpu", cpu_text(cpu)}, {"memory", memory_text(memory)}})}});
+  return Json::object({{"limits", Json::object({{"cpu", cpu_text(size.cpu_millis)}, {"memory", memory_text(size.memory_bytes)}})},
+                       {"requests", Json::object({{"cpu", cpu_text(cpu)}, {"memory", memory_text(memory)}})}});
 }
 
 Json pod_template(const Settings& settings, const Spec& spec) {
   Json volumes = Json::array(
       {Json::object({{"name", "workspace"}, {"persistentVolumeClaim", Json::object({{"claimName", spec.volume.name}})}}),
-       Json::object({{"name", "session"}, {"secret", Json::object({{"secretName", workload_name(spec.id)}, {"defaultMode", 0440}})}})});
+       Json::object(
+           {{"name", "session"}, {"secret", Json::object({{"secretName", workload_name(spec.id)}, {"defaultMode", 0440}})}})});
   Json pod = Json::object({{"automountServiceAccountToken", false},
                            {"enableServiceLinks", false},
                            {"terminationGracePeriodSeconds", settings.grace_s},
@@ -125,14 +126,15 @@ Json deployment(const Settings& settings, const Spec& spec) {
   Json meta = metadata(settings, workload_name(spec.id), spec.id);
   meta.set("annotations", Json::object({{kGeneration, std::to_string(spec.generation)}, {kUser, spec.user_id}}));
   // Recreate: two pods never share the volume. The old ReplicaSets are of no use: nothing is rolled back.
-  return Json::object({{"apiVersion", "apps/v1"},
-                       {"kind", "Deployment"},
-                       {"metadata", meta},
-                       {"spec", Json::object({{"replicas", spec.running ? 1 : 0},
-                                              {"revisionHistoryLimit", 0},
-                                              {"strategy", Json::object({{"type", "Recreate"}})},
-                                              {"selector", Json::object({{"matchLabels", Json::object({{"app", workload_name(spec.id)}})}})},
-                                              {"template", pod_template(settings, spec)}})}});
+  return Json::object(
+      {{"apiVersion", "apps/v1"},
+       {"kind", "Deployment"},
+       {"metadata", meta},
+       {"spec", Json::object({{"replicas", spec.running ? 1 : 0},
+                              {"revisionHistoryLimit", 0},
+                              {"strategy", Json::object({{"type", "Recreate"}})},
+                              {"selector", Json::object({{"matchLabels", Json::object({{"app", workload_name(spec.id)}})}})},
+                              {"template", pod_template(settings, spec)}})}});
 }
 
 Json service(const Settings& settings, const std::string& id) {
@@ -152,12 +154,13 @@ Json http_route(const Settings& settings, const std::string& id, const std::stri
   if (!settings.gateway_namespace.empty()) parent.set("namespace", settings.gateway_namespace);
   if (!settings.gateway_section.empty()) parent.set("sectionName", settings.gateway_section);
   const Json backend = Json::object({{"name", workload_name(id)}, {"port", 80}});
-  return Json::object({{"apiVersion", "gateway.networking.k8s.io/v1"},
-                       {"kind", "HTTPRoute"},
-                       {"metadata", metadata(settings, workload_name(id), id)},
-                       {"spec", Json::object({{"parentRefs", Json::array({parent})},
-                                              {"hostnames", Json::array({host})},
-                                              {"rules", Json::array({Json::object({{"backendRefs", Json::array({backend})}})})}})}});
+  return Json::object(
+      {{"apiVersion", "gateway.networking.k8s.io/v1"},
+       {"kind", "HTTPRoute"},
+       {"metadata", metadata(settings, workload_name(id), id)},
+       {"spec", Json::object({{"parentRefs", Json::array({parent})},
+                              {"hostnames", Json::array({host})},
+                              {"rules", Json::array({Json::object({{"backendRefs", Json::array({backend})}})})}})}});
 }
 
 Json ingress(const Settings& settings, const std::string& id, const std::string& host) {
@@ -165,8 +168,8 @@ Json ingress(const Settings& settings, const std::string& id, const std::string&
   Json annotations = settings.ingress_annotations;
   if (!settings.issuer.empty()) annotations.set("cert-manager.io/cluster-issuer", settings.issuer);
   if (!annotations.is_null()) meta.set("annotations", annotations);
-  const Json backend = Json::object(
-      {{"service", Json::object({{"name", workload_name(id)}, {"port", Json::object({{"number", 80}})}})}});
+  const Json backend =
+      Json::object({{"service", Json::object({{"name", workload_name(id)}, {"port", Json::object({{"number", 80}})}})}});
   const Json path = Json::object({{"path", "/"}, {"pathType", "Prefix"}, {"backend", backend}});
   Json spec;
   if (!settings.ingress_class.empty()) spec.set("ingressClassName", settings.ingress_class);

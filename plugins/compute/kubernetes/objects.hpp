@@ -11,7 +11,7 @@
 namespace roost::kubernetes {
 
 inline constexpr const char* kManagedBy = "app.kubernetes.io/managed-by";
-inline constexpr const char* kManager = "roost";                    // its value, and our name as a field manager
+inline constexpr const char* kManager = "roost";  // its value, and our name as a field manager
 inline constexpr const char* kSelector = "app.kubernetes.io/managed-by=roost";
 inline constexpr const char* kRole = "roost.dev/role";              // label: workspace or task
 inline constexpr const char* kSession = "roost.dev/session";        // label of a task's Job and pod: the id
@@ -26,8 +26,10 @@ inline constexpr const char* kContainer = "workspace";
 
 [[nodiscard]] std::string workload_name(std::string_view id);  // user-{id}
 [[nodiscard]] std::string host_of(std::string_view url);       // "" where there is none
-// backup-{id} for a verify, whose Job the guide's commands look for; else {kind}-{id}-{operation}, from the second attempt on with -{attempt}.
-[[nodiscard]] std::string job_name(const std::string& id, const std::string& kind, const std::string& operation, std::int64_t attempt);
+// backup-{id} for a verify, whose Job the guide's commands look for; else {kind}-{id}-{operation}, from the second attempt on
+// with -{attempt}.
+[[nodiscard]] std::string job_name(const std::string& id, const std::string& kind, const std::string& operation,
+                                   std::int64_t attempt);
 
 [[nodiscard]] Json volume_claim(const Settings&, const Spec&);
 [[nodiscard]] Json resources(const Settings&, const Size&);

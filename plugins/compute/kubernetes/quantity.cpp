@@ -11,9 +11,21 @@ double scale(std::string_view suffix) {
   static constexpr struct {
     std::string_view suffix;
     double value;
-  } kScales[] = {{"", 1},     {"n", 1e-9},  {"u", 1e-6},       {"m", 1e-3},       {"k", 1e3},           {"M", 1e6},
-                 {"G", 1e9},  {"T", 1e12},  {"P", 1e15},       {"E", 1e18},       {"Ki", 1024.0},       {"Mi", 1048576.0},
-                 {"Gi", 1073741824.0},      {"Ti", 1099511627776.0},              {"Pi", 1125899906842624.0}};
+  } kScales[] = {{"", 1},
+                 {"n", 1e-9},
+                 {"u", 1e-6},
+                 {"m", 1e-3},
+                 {"k", 1e3},
+                 {"M", 1e6},
+                 {"G", 1e9},
+                 {"T", 1e12},
+                 {"P", 1e15},
+                 {"E", 1e18},
+                 {"Ki", 1024.0},
+                 {"Mi", 1048576.0},
+                 {"Gi", 1073741824.0},
+                 {"Ti", 1099511627776.0},
+                 {"Pi", 1125899906842624.0}};
   for (const auto& known : kScales) {
     if (known.suffix == suffix) return known.value;
   }

@@ -37,14 +37,16 @@ VolumeRequest read_volume(const Json& json, const std::string& id) {
   const bool numbered = volume.name.compare(0, generation.size(), generation) == 0 && volume.name.size() > generation.size() &&
                         volume.name.size() <= generation.size() + 9 &&
                         volume.name.find_first_not_of("0123456789", generation.size()) == std::string::npos;
-  if (volume.name != plain && !numbered) invalid("volume.name must be " + plain + " or " + generation + "N, not \"" + volume.name + "\"");
+  if (volume.name != plain && !numbered)
+    invalid("volume.name must be " + plain + " or " + generation + "N, not \"" + volume.name + "\"");
   return volume;
 }
 
 }  // namespace
 
 void check_id(std::string_view id) {
-  const bool hex = id.size() == 8 && std::all_of(id.begin(), id.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+  const bool hex = id.size() == 8 &&
+                   std::all_of(id.begin(), id.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
   if (!hex) invalid("an id is 8 hexadecimal digits, not \"" + std::string(id.substr(0, 64)) + "\"");
 }
 
@@ -82,7 +84,8 @@ Settings Settings::parse(std::string_view config) {
   read(json["gateway"], "name", s.gateway_name);
   read(json["gateway"], "namespace", s.gateway_namespace);
   read(json["gateway"], "section", s.gateway_section);
-  if (s.exposure == "gateway" && s.gateway_name.empty()) invalid("compute-kubernetes: gateway.name is missing: exposure is \"gateway\"");
+  if (s.exposure == "gateway" && s.gateway_name.empty())
+    invalid("compute-kubernetes: gateway.name is missing: exposure is \"gateway\"");
   const Json& task = json["task"];
   s.task_image = s.agent_image.empty() ? s.image : s.agent_image;
   read(task, "image", s.task_image);
@@ -105,7 +108,8 @@ Spec Spec::parse(std::string_view document) {
   spec.generation = json["generation"].integer();
   if (spec.generation < 1) invalid("workspace-spec: generation must be at least 1");
   const std::string& state = json["state"].str();
-  if (state != "running" && state != "stopped") invalid("workspace-spec: state must be running or stopped, not \"" + state + "\"");
+  if (state != "running" && state != "stopped")
+    invalid("workspace-spec: state must be running or stopped, not \"" + state + "\"");
   spec.running = state == "running";
   spec.size = read_size(json["size"], {});
   if (spec.size.cpu_millis < 1 || spec.size.memory_bytes < 1) invalid("workspace-spec: size must be greater than 0");
@@ -129,7 +133,8 @@ Task Task::parse(std::string_view text) {
   task.attempt = json["attempt"].integer(1);
   if (task.attempt < 1 || task.attempt > 1'000'000) invalid("task-spec: attempt must be between 1 and 1000000");
   task.kind = json["kind"].str();
-  if (task.kind != "backup" && task.kind != "verify" && task.kind != "restore") invalid("task-spec: unknown kind \"" + task.kind + "\"");
+  if (task.kind != "backup" && task.kind != "verify" && task.kind != "restore")
+    invalid("task-spec: unknown kind \"" + task.kind + "\"");
   task.volume = read_volume(json["volume"], task.id);
   if (task.kind != "verify" && task.volume.name.empty()) invalid("task-spec: a " + task.kind + " needs a volume");
   task.live = json["live"].boolean();

@@ -47,8 +47,8 @@ struct Settings {
   // Its address.
   std::string exposure = "ingress";  // or "gateway" or "none"
   std::string ingress_class;
-  std::string tls_secret;      // one wildcard certificate; empty: none, unless issuer is set
-  std::string issuer;          // a certificate per session by cert-manager's annotation
+  std::string tls_secret;  // one wildcard certificate; empty: none, unless issuer is set
+  std::string issuer;      // a certificate per session by cert-manager's annotation
   Json ingress_annotations;
   std::string gateway_name;
   std::string gateway_namespace;
@@ -57,7 +57,7 @@ struct Settings {
   // Tasks.
   std::string task_image;  // empty: agent_image, else image
   std::vector<std::string> task_command;
-  std::int64_t task_user = 0;   // with DAC_READ_SEARCH and nothing else
+  std::int64_t task_user = 0;  // with DAC_READ_SEARCH and nothing else
   std::int64_t task_group = 0;
   std::int64_t task_deadline_s = 6 * 3600;
   std::int64_t task_keep_s = 24 * 3600;  // how long the verifying Job stays
@@ -95,7 +95,7 @@ struct Task {
   std::string kind;      // backup, verify, restore
   VolumeRequest volume;  // name empty: none
   bool live = false;
-  Json document;         // as it was given; holds secrets
+  Json document;  // as it was given; holds secrets
   [[nodiscard]] static Task parse(std::string_view document);
 };
 

@@ -23,11 +23,13 @@ void add_backup_mounts(const Task& task, Json& volumes, Json& mounts) {
     const std::string& path = mount["path"].str();
     const std::string& claim = mount["claim"].str();
     if (claim.empty()) {
-      throw sdk::Failure(ROOST_INVALID, "the backup plugin needs " + path + " in the task, but names no PersistentVolumeClaim for it: set its `claim`");
+      throw sdk::Failure(ROOST_INVALID, "the backup plugin needs " + path +
+                                            " in the task, but names no PersistentVolumeClaim for it: set its `claim`");
     }
     const std::string name = "backup-" + std::to_string(number++);
     volumes.push(Json::object({{"name", name}, {"persistentVolumeClaim", Json::object({{"claimName", claim}})}}));
-    mounts.push(Json::object({{"name", name}, {"mountPath", path}, {"readOnly", !mount["writable"].boolean() || task.kind != "backup"}}));
+    mounts.push(
+        Json::object({{"name", name}, {"mountPath", path}, {"readOnly", !mount["writable"].boolean() || task.kind != "backup"}}));
   }
 }
 
@@ -40,11 +42,14 @@ Json capabilities(const Task& task) {
 Json task_container(const Settings& settings, const Task& task, const Json& mounts) {
   Json command = Json::array();
   for (const std::string& word : settings.task_command) command.push(word);
-  for (const char* word : {task.kind.c_str(), "--spec", "/roost/task/spec.json", "--result", "/dev/termination-log", "--progress", "/tmp/progress.json"}) {
+  for (const char* word : {task.kind.c_str(), "--spec", "/roost/task/spec.json", "--result", "/dev/termination-log", "--progress",
+                           "/tmp/progress.json"}) {
     command.push(word);
   }
-  const Json size = Json::object({{"cpu", cpu_text(settings.task_size.cpu_millis)}, {"memory", memory_text(settings.task_size.memory_bytes)}});
-  const Json security = Json::object({{"allowPrivilegeEscalation", false}, {"readOnlyRootFilesystem", true}, {"capabilities", capabilities(task)}});
+  const Json size =
+      Json::object({{"cpu", cpu_text(settings.task_size.cpu_millis)}, {"memory", memory_text(settings.task_size.memory_bytes)}});
+  const Json security =
+      Json::object({{"allowPrivilegeEscalation", false}, {"readOnlyRootFilesystem", true}, {"capabilities", capabilities(task)}});
   return Json::object({{"name", "task"},
                        {"image", settings.task_image},
                        {"imagePullPolicy", settings.image_pull_policy},
@@ -57,14 +62,16 @@ Json task_container(const Settings& settings, const Task& task, const Json& moun
 }
 
 Json task_pod(const Settings& settings, const Task& task) {
-  Json volumes = Json::array({Json::object({{"name", "task"},
-                                            {"secret", Json::object({{"secretName", job_name(task.id, task.kind, task.operation, task.attempt)},
-                                                                     {"defaultMode", 0440}})}}),
-                              Json::object({{"name", "tmp"}, {"emptyDir", Json::object()}})});
+  Json volumes = Json::array(
+      {Json::object({{"name", "task"},
+                     {"secret", Json::object({{"secretName", job_name(task.id, task.kind, task.operation, task.attempt)},
+                                              {"defaultMode", 0440}})}}),
+       Json::object({{"name", "tmp"}, {"emptyDir", Json::object()}})});
   Json mounts = Json::array({Json::object({{"name", "task"}, {"mountPath", "/roost/task"}, {"readOnly", true}}),
                              Json::object({{"name", "tmp"}, {"mountPath", "/tmp"}})});
   if (!task.volume.name.empty()) {
-    volumes.push(Json::object({{"name", "workspace"}, {"persistentVolumeClaim", Json::object({{"claimName", task.volume.name}})}}));
+    volumes.push(
+        Json::object({{"name", "workspace"}, {"persistentVolumeClaim", Json::object({{"claimName", task.volume.name}})}}));
     mounts.push(Json::object({{"name", "workspace"}, {"mountPath", "/workspace"}, {"readOnly", task.kind != "restore"}}));
   }
   add_backup_mounts(task, volumes, mounts);
@@ -78,9 +85,12 @@ Json task_pod(const Settings& settings, const Task& task) {
                            {"containers", Json::array({task_container(settings, task, mounts)})},
                            {"volumes", volumes}});
   if (task.live) {  // a volume that is mounted on one node only can be read there only
-    const Json beside = Json::object({{"topologyKey", "kubernetes.io/hostname"},
-                                      {"labelSelector", Json::object({{"matchLabels", Json::object({{"app", workload_name(task.id)}})}})}});
-    pod.set("affinity", Json::object({{"podAffinity", Json::object({{"requiredDuringSchedulingIgnoredDuringExecution", Json::array({beside})}})}}));
+    const Json beside =
+        Json::object({{"topologyKey", "kubernetes.io/hostname"},
+                      {"labelSelector", Json::object({{"matchLabels", Json::object({{"app", workload_name(task.id)}})}})}});
+    pod.set("affinity",
+            Json::object(
+                {{"podAffinity", Json::object({{"requiredDuringSchedulingIgnoredDuringExecution", Json::array({beside})}})}}));
   }
   return pod;
 }
@@ -95,19 +105,21 @@ std::string job_name(const std::string& id, const std::string& kind, const std::
 
 Json job(const Settings& settings, const Task& task) {
   Json labels = task_labels(settings, task);
-  Json spec = Json::object({{"backoffLimit", 0},  // only this attempt's outcome counts; the engine makes the next one
-                            {"podReplacementPolicy", "Failed"},
-                            {"activeDeadlineSeconds", settings.task_deadline_s},
-                            {"template", Json::object({{"metadata", Json::object({{"labels", labels}})}, {"spec", task_pod(settings, task)}})}});
+  Json spec = Json::object(
+      {{"backoffLimit", 0},  // only this attempt's outcome counts; the engine makes the next one
+       {"podReplacementPolicy", "Failed"},
+       {"activeDeadlineSeconds", settings.task_deadline_s},
+       {"template", Json::object({{"metadata", Json::object({{"labels", labels}})}, {"spec", task_pod(settings, task)}})}});
   if (task.kind == "verify") {
     labels.set("session-uuid", task.id);
     labels.set("job-type", "backup");
     spec.set("ttlSecondsAfterFinished", settings.task_keep_s);
   }
-  return Json::object({{"apiVersion", "batch/v1"},
-                       {"kind", "Job"},
-                       {"metadata", Json::object({{"name", job_name(task.id, task.kind, task.operation, task.attempt)}, {"labels", labels}})},
-                       {"spec", spec}});
+  return Json::object(
+      {{"apiVersion", "batch/v1"},
+       {"kind", "Job"},
+       {"metadata", Json::object({{"name", job_name(task.id, task.kind, task.operation, task.attempt)}, {"labels", labels}})},
+       {"spec", spec}});
 }
 
 Json task_secret(const Settings& settings, const Task& task, const std::string& job_uid) {
@@ -115,11 +127,13 @@ Json task_secret(const Settings& settings, const Task& task, const std::string& 
   if (!task.volume.name.empty()) document.set("volume_path", "/workspace");
   const std::string name = job_name(task.id, task.kind, task.operation, task.attempt);
   const Json owner = Json::object({{"apiVersion", "batch/v1"}, {"kind", "Job"}, {"name", name}, {"uid", job_uid}});
-  return Json::object({{"apiVersion", "v1"},
-                       {"kind", "Secret"},
-                       {"type", "Opaque"},
-                       {"metadata", Json::object({{"name", name}, {"labels", task_labels(settings, task)}, {"ownerReferences", Json::array({owner})}})},
-                       {"stringData", Json::object({{"spec.json", document.dump()}})}});
+  return Json::object(
+      {{"apiVersion", "v1"},
+       {"kind", "Secret"},
+       {"type", "Opaque"},
+       {"metadata",
+        Json::object({{"name", name}, {"labels", task_labels(settings, task)}, {"ownerReferences", Json::array({owner})}})},
+       {"stringData", Json::object({{"spec.json", document.dump()}})}});
 }
 
 }  // namespace roost::kubernetes

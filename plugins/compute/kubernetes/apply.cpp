@@ -1,0 +1,217 @@
+// apply: what a session's spec makes of the cluster. Writes of a create: 5; of a scale, a sleep or a wake: 1.
+#include <algorithm>
+
+#include "compute/kubernetes/compute.hpp"
+#include "compute/kubernetes/objects.hpp"
+
+namespace roost::kubernetes {
+namespace {
+
+constexpr int kRounds = 3;
+constexpr std::uint64_t kOldPodRetryMs = 500;
+
+[[noreturn]] void conflict(const std::string& message, std::uint64_t retry_after_ms = 0) {
+  throw sdk::Failure(ROOST_CONFLICT, message, retry_after_ms);
+}
+
+// An object of that name stood in the way, or was not as the view had it: it pays to look again.
+bool is_stale(const ApiError& error) { return error.status() == 409 || error.status() == 404 || error.status() == 422; }
+
+}  // namespace
+
+// A spec that is older than one already obeyed comes from a leader that was paused.
+void Compute::check_fence(const Spec& spec, const SessionState& session) const {
+  std::int64_t newest = session.workload() != nullptr ? session.workload()->generation : 0;
+  if (const VolumeState* volume = session.volume(spec.volume.name)) newest = std::max(newest, volume->generation);
+  {
+    const std::lock_guard<std::mutex> lock(fence_mutex_);
+    if (const auto known = fences_.find(spec.id); known != fences_.end()) newest = std::max(newest, known->second);
+  }
+  if (spec.generation < newest) {
+    conflict("session " + spec.id + ": generation " + std::to_string(spec.generation) + " is older than " +
+             std::to_string(newest) + ", which was applied");
+  }
+}
+
+void Compute::remember(const Spec& spec) {
+  const std::lock_guard<std::mutex> lock(fence_mutex_);
+  std::int64_t& fence = fences_[spec.id];
+  fence = std::max(fence, spec.generation);
+}
+
+std::string Compute::apply(const sdk::Call& call, std::string_view text) {
+  const Spec spec = Spec::parse(text);
+  view_->wait_until_listed(call);
+  for (int round = 1;; ++round) {
+    try {
+      apply_once(call, spec);
+      return document(spec.id);
+    } catch (const ApiError& error) {
+      if (!is_stale(error)) throw;
+      if (round == kRounds) conflict(error.what());
+    }
+    refresh(call, spec.id);
+  }
+}
+
+void Compute::apply_once(const sdk::Call& call, const Spec& spec) {
+  check_fence(spec, view_->session(spec.id));
+  remember(spec);
+  if (!spec.running) stop(call, spec);
+  bool made = false;
+  const bool there = ensure_volume(call, spec, &made);
+  if (spec.running && there) start(call, spec, made);
+}
+
+bool Compute::ensure_volume(const sdk::Call& call, const Spec& spec, bool* made) {
+  const SessionState session = view_->session(spec.id);
+  const VolumeState* volume = session.volume(spec.volume.name);
+  VolumeState found;
+  if (volume == nullptr) {
+    const Request request = spec.volume.create ? Request::post(path(Kind::volume), volume_claim(settings_, spec))
+                                               : Request::get(path(Kind::volume, spec.volume.name));
+    const Outcome outcome = client_->send_all(call, {request}).front();
+    if (outcome.is(404) && !spec.volume.create) return false;
+    if (outcome.error != nullptr && outcome.error->code() == ROOST_EXISTS) {
+      found = read_volume(client_->send(call, Request::get(path(Kind::volume, spec.volume.name))));
+    } else if (outcome.error != nullptr) {
+      throw ApiError(*outcome.error);
+    } else {
+      view_->put(Kind::volume, outcome.object);
+      found = read_volume(outcome.object);
+      *made = spec.volume.create;
+    }
+    volume = &found;
+  }
+  if (volume->token != spec.volume.token)
+    conflict("volume " + spec.volume.name + " is there but is not this session's: it bears another mark");
+  if (!spec.volume.uid.empty() && volume->uid != spec.volume.uid) {
+    conflict("volume " + spec.volume.name + " is another one than expected: its UID is " + volume->uid + ", not " +
+             spec.volume.uid);
+  }
+  if (spec.running && volume->deleting) conflict("volume " + spec.volume.name + " is being deleted");
+  return true;
+}
+
+// Two pods never share a volume: the new one is asked for when nothing is left of the old one. Asked of the server itself, for
+// a pod that a watch has not shown yet would count.
+void Compute::check_no_pod(const sdk::Call& call, const std::string& id) {
+  if (!has_workspace_pod(view_->session(id))) refresh_pods(call, id);
+  if (has_workspace_pod(view_->session(id)))
+    conflict("session " + id + ": the pod of the last run has not ended yet", kOldPodRetryMs);
+}
+
+void Compute::start(const sdk::Call& call, const Spec& spec, bool fresh_volume) {
+  const SessionState session = view_->session(spec.id);
+  const WorkloadState* workload = session.workload();
+  std::vector<std::pair<Kind, Request>> writes;
+  if (workload != nullptr && workload->deleting)
+    conflict("session " + spec.id + ": its Deployment is being deleted", kOldPodRetryMs);
+  if (workload == nullptr) {
+    if (!fresh_volume) check_no_pod(call, spec.id);
+    writes.emplace_back(Kind::workload, Request::post(path(Kind::workload), deployment(settings_, spec)));
+  } else if (workload->replicas == 0) {
+    check_no_pod(call, spec.id);
+    writes.emplace_back(Kind::workload, change(*workload, spec, true));
+  } else if (workload->claim != spec.volume.name) {
+    conflict("session " + spec.id + " runs on volume " + workload->claim + ", not on " + spec.volume.name + ": stop it first");
+  } else if (workload->replicas != 1) {
+    writes.emplace_back(Kind::workload, change(*workload, spec, false));
+  }
+  add_missing(spec, session, writes);
+  write(call, std::move(writes));
+  const PodState* pod = workspace_pod(session);
+  if (workload != nullptr && workload->replicas == 1 && pod != nullptr && !pod->deleting && pod->asked != spec.size) {
+    resize(call, spec, *pod, *workload);
+  }
+}
+
+// The template catches up here, where its change rolls nobody.
+void Compute::stop(const sdk::Call& call, const Spec& spec) {
+  const SessionState session = view_->session(spec.id);
+  const WorkloadState* workload = session.workload();
+  if (workload == nullptr || workload->deleting) return;
+  if (workload->replicas == 0 && workload->generation >= spec.generation) return;
+  const bool same_volume = workload->claim == spec.volume.name;
+  write(call, {{Kind::workload, change(*workload, spec, workload->replicas != 0 && same_volume)}});
+}
+
+// Replicas and generation, and at no replicas the template. Only the version that the view has is changed: a newer one is 409.
+Request Compute::change(const WorkloadState& workload, const Spec& spec, bool with_template) const {
+  const auto replace = [](const char* where, Json value) {
+    return Json::object({{"op", "replace"}, {"path", where}, {"value", std::move(value)}});
+  };
+  Json operations = Json::array(
+      {replace("/metadata/uid", workload.uid), replace("/metadata/resourceVersion", workload.version),
+       Json::object(
+           {{"op", "add"}, {"path", "/metadata/annotations/roost.dev~1generation"}, {"value", std::to_string(spec.generation)}}),
+       replace("/spec/replicas", spec.running ? 1 : 0)});
+  if (with_template) operations.push(replace("/spec/template", pod_template(settings_, spec)));
+  return Request::json_patch(path(Kind::workload, workload.name) + "?fieldManager=" + kManager, operations);
+}
+
+void Compute::add_missing(const Spec& spec, const SessionState& session, std::vector<std::pair<Kind, Request>>& writes) const {
+  const auto add = [&](Kind kind, const std::vector<PlainState>& present, const Json& wanted, bool changed) {
+    if (present.empty()) {
+      writes.emplace_back(kind, Request::post(path(kind), wanted));
+    } else if (changed) {
+      const PlainState& old = present.front();
+      Json patch = wanted;
+      patch.at("metadata").set("uid", old.uid).set("resourceVersion", old.version);
+      writes.emplace_back(kind, Request::merge_patch(path(kind, old.name) + "?fieldManager=" + kManager, patch));
+    }
+  };
+  const Json wanted_secret = secret(settings_, spec);
+  const bool secret_changed =
+      !session.secrets.empty() && session.secrets.front().digest != secret_digest(wanted_secret["stringData"]);
+  add(Kind::secret, session.secrets, wanted_secret, secret_changed);
+  add(Kind::service, session.services, service(settings_, spec.id),
+      !session.services.empty() && session.services.front().drifted);
+  const std::string host = host_of(spec.url);
+  if (!exposed()) return;
+  if (host.empty()) throw sdk::Failure(ROOST_INVALID, "session " + spec.id + ": its url names no host, which its Ingress needs");
+  const bool route_changed = !session.routes.empty() && (session.routes.front().drifted || session.routes.front().digest != host);
+  add(Kind::route, session.routes, route(settings_, spec.id, host), route_changed);
+}
+
+// All at once; then the first that failed, if any.
+void Compute::write(const sdk::Call& call, std::vector<std::pair<Kind, Request>> writes) {
+  if (writes.empty()) return;
+  call.check();
+  std::vector<Request> requests;
+  requests.reserve(writes.size());
+  for (auto& [kind, request] : writes) requests.push_back(std::move(request));
+  const std::vector<Outcome> outcomes = client_->send_all(call, requests);
+  std::shared_ptr<const ApiError> worst;
+  for (std::size_t i = 0; i < outcomes.size(); ++i) {
+    if (outcomes[i].error == nullptr) {
+      view_->put(writes[i].first, outcomes[i].object);
+    } else if (worst == nullptr || worst->status() == 409) {  // a stale object is mended by looking again, the others are not
+      worst = outcomes[i].error;
+    }
+  }
+  if (worst != nullptr) throw ApiError(*worst);
+}
+
+// In place, without a restart, where the server can; else the template changes and the pod is rolled.
+void Compute::resize(const sdk::Call& call, const Spec& spec, const PodState& pod, const WorkloadState& workload) {
+  const Json container = Json::object({{"name", kContainer}, {"resources", resources(settings_, spec.size)}});
+  const Json patch = Json::object(
+      {{"metadata", Json::object({{"uid", pod.uid}})}, {"spec", Json::object({{"containers", Json::array({container})}})}});
+  const Outcome outcome =
+      client_->send_all(call, {Request::strategic_patch(path(Kind::pod, pod.name) + "/resize", patch)}).front();
+  if (outcome.error == nullptr) {
+    view_->put(Kind::pod, outcome.object);
+    return;
+  }
+  const bool gone =
+      outcome.is(409) || (outcome.is(404) && std::string(outcome.error->what()).find(pod.name) != std::string::npos &&
+                          outcome.error->reason() == "NotFound" &&
+                          std::string(outcome.error->what()).find("could not find the requested resource") == std::string::npos);
+  if (gone) throw ApiError(*outcome.error);
+  if (!outcome.is(404) && !outcome.is(405) && !outcome.is(422)) throw ApiError(*outcome.error);
+  log_.info("session " + spec.id + ": its pod cannot be resized in place and is rolled: " + outcome.error->what());
+  write(call, {{Kind::workload, change(workload, spec, true)}});
+}
+
+}  // namespace roost::kubernetes

@@ -1,0 +1,93 @@
+// Compute: workspaces and tasks on Kubernetes. It decides from the View and writes as little as it can; where a write meets a
+// newer object it reads again, live. Everything destructive begins with a live read and names the UID that it saw.
+// Thread safety: the host calls it from several threads; it locks nothing but the View.
+// Invariants: a volume is POSTed, never applied; a pod is asked for only where none is left of the one before.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "compute/kubernetes/client.hpp"
+#include "compute/kubernetes/documents.hpp"
+#include "compute/kubernetes/reflector.hpp"
+#include "compute/kubernetes/view.hpp"
+#include "roost/plugin.hpp"
+
+namespace roost::kubernetes {
+
+class Compute final : public sdk::ComputePlugin {
+ public:
+  static constexpr std::uint32_t max_concurrency = 64;
+
+  Compute(const sdk::Call& call, const sdk::OpenArgs& args);
+  ~Compute() override;
+
+  std::string apply(const sdk::Call& call, std::string_view spec) override;
+  std::string observe(const sdk::Call& call, std::string_view id, std::uint32_t flags) override;
+  void list(const sdk::Call& call, std::string_view after, std::uint32_t limit, sdk::Sink& sink) override;
+  void watch(const sdk::Call& call, std::string_view resume, sdk::Sink& sink) override;
+  void remove(const sdk::Call& call, std::string_view request) override;
+  std::string task_start(const sdk::Call& call, std::string_view spec) override;
+  std::string task_observe(const sdk::Call& call, std::string_view request) override;
+  void task_remove(const sdk::Call& call, std::string_view request) override;
+  std::string activity(const sdk::Call& call, std::string_view id) override;
+
+ private:
+  struct TaskName {
+    std::string id;
+    std::string operation;
+    std::int64_t attempt = 1;
+    [[nodiscard]] static TaskName parse(std::string_view request);
+  };
+
+  // ---- compute.cpp ----
+  [[nodiscard]] std::string path(Kind kind, const std::string& name = {}) const;
+  [[nodiscard]] std::string document(const std::string& id) const;
+  // Reads everything of a session from the server itself into the view.
+  void refresh(const sdk::Call& call, const std::string& id);
+  void refresh_pods(const sdk::Call& call, const std::string& id);
+  void refresh_jobs(const sdk::Call& call, const std::string& id);
+  [[nodiscard]] bool exposed() const { return settings_.exposure != "none"; }
+
+  // ---- apply.cpp ----
+  void check_fence(const Spec& spec, const SessionState& session) const;
+  void remember(const Spec& spec);
+  void apply_once(const sdk::Call& call, const Spec& spec);
+  // Whether the volume is there and ours; it may be made. `made`: by this call.
+  bool ensure_volume(const sdk::Call& call, const Spec& spec, bool* made);
+  void start(const sdk::Call& call, const Spec& spec, bool fresh_volume);
+  void stop(const sdk::Call& call, const Spec& spec);
+  void check_no_pod(const sdk::Call& call, const std::string& id);
+  void resize(const sdk::Call& call, const Spec& spec, const PodState& pod, const WorkloadState& workload);
+  void add_missing(const Spec& spec, const SessionState& session, std::vector<std::pair<Kind, Request>>& writes) const;
+  void write(const sdk::Call& call, std::vector<std::pair<Kind, Request>> writes);
+  [[nodiscard]] Request change(const WorkloadState& workload, const Spec& spec, bool with_template) const;
+
+  // ---- remove.cpp ----
+  void remove_workload(const sdk::Call& call, const std::string& id, const std::string& incarnation);
+  void remove_volume(const sdk::Call& call, const std::string& id, const std::string& uid);
+
+  // ---- tasks.cpp ----
+  [[nodiscard]] const PodState* task_pod(const SessionState& session, const JobState& job) const;
+  void check_task_volume(const sdk::Call& call, const Task& task);
+  JobState make_job(const sdk::Call& call, const Task& task);
+  void clear_verify(const sdk::Call& call, const Task& task, const Json& present);
+  void delete_job(const sdk::Call& call, const std::string& id, const JobState& job);
+
+  Settings settings_;
+  sdk::Log log_;
+  std::unique_ptr<Client> client_;
+  std::unique_ptr<View> view_;
+  std::string name_space_;
+  std::vector<std::unique_ptr<Reflector>> reflectors_;  // after what they use, so that they end first
+  mutable std::mutex fence_mutex_;
+  std::map<std::string, std::int64_t> fences_;  // the highest generation accepted of each id; guarded by fence_mutex_
+};
+
+// How long a removal looks again for what must be gone.
+inline constexpr std::chrono::milliseconds kGonePoll{100};
+
+}  // namespace roost::kubernetes

@@ -1,0 +1,29 @@
+// Documents: what is told to the host of a session and of a task, from what is known of the cluster. Pure functions.
+#pragma once
+
+#include <string>
+
+#include "compute/kubernetes/state.hpp"
+
+namespace roost::kubernetes {
+
+// What else a workspace's document depends on.
+struct Surroundings {
+  bool storage_class_missing = false;  // that of the session's volume
+  bool exposed = true;                 // an Ingress or HTTPRoute is expected
+};
+
+// The name of the volume that a session has now: the one in its workload's template, else the one it was made with.
+[[nodiscard]] std::string volume_name(const std::string& id, const SessionState& session);
+
+// The pod of the workspace that counts: one that does not end, else one that does. Null where there is none.
+[[nodiscard]] const PodState* workspace_pod(const SessionState& session);
+[[nodiscard]] bool has_workspace_pod(const SessionState& session);
+
+// By core/abi/schemas/workspace.json.
+[[nodiscard]] Json workspace_document(const std::string& id, const SessionState& session, const Surroundings& surroundings);
+
+// By core/abi/schemas/task.json. `pod` may be null. REQUIRES: the job's pod is known, if there is one, where the job has ended.
+[[nodiscard]] Json task_document(const JobState& job, const PodState* pod);
+
+}  // namespace roost::kubernetes

@@ -1,0 +1,137 @@
+// Tasks: Jobs that run the agent. One Job an attempt; what it leaves as its termination message is the task's result.
+#include <algorithm>
+
+#include "compute/kubernetes/compute.hpp"
+#include "compute/kubernetes/objects.hpp"
+
+namespace roost::kubernetes {
+namespace {
+
+const JobState* find_job(const SessionState& session, const std::string& operation, std::int64_t attempt) {
+  const auto found = std::find_if(session.jobs.begin(), session.jobs.end(),
+                                  [&](const JobState& job) { return job.operation == operation && job.attempt == attempt; });
+  return found == session.jobs.end() ? nullptr : &*found;
+}
+
+}  // namespace
+
+Compute::TaskName Compute::TaskName::parse(std::string_view text) {
+  const Json request = Json::parse(text, "task request");
+  TaskName name{request["id"].str(), request["operation"].str(), request["attempt"].integer(1)};
+  check_id(name.id);
+  check_id(name.operation);
+  return name;
+}
+
+const PodState* Compute::task_pod(const SessionState& session, const JobState& job) const {
+  const PodState* best = nullptr;
+  for (const PodState& pod : session.pods) {
+    if (pod.job == job.name && (best == nullptr || best->result.empty())) best = &pod;
+  }
+  return best;
+}
+
+// Read live: what is saved or filled must be this very volume.
+void Compute::check_task_volume(const sdk::Call& call, const Task& task) {
+  if (task.volume.name.empty()) return;
+  const Outcome outcome = client_->send_all(call, {Request::get(path(Kind::volume, task.volume.name))}).front();
+  if (outcome.is(404)) throw sdk::Failure(ROOST_CONFLICT, "volume " + task.volume.name + " is not there");
+  if (outcome.error != nullptr) throw ApiError(*outcome.error);
+  const VolumeState volume = read_volume(outcome.object);
+  view_->put(Kind::volume, outcome.object);
+  const bool ours =
+      volume.token == task.volume.token && (task.volume.uid.empty() || volume.uid == task.volume.uid) && !volume.deleting;
+  if (!ours)
+    throw sdk::Failure(ROOST_CONFLICT, "volume " + task.volume.name + " is not the one expected: its UID is " + volume.uid);
+}
+
+// A verify's Job has one name for all times: an earlier one makes room once it has ended.
+void Compute::clear_verify(const sdk::Call& call, const Task& task, const Json& present) {
+  const JobState old = read_job(present);
+  if (!old.succeeded && !old.failed)
+    throw sdk::Failure(ROOST_CONFLICT, "Job " + old.name + " of another operation still runs", 1000);
+  delete_job(call, task.id, old);
+}
+
+JobState Compute::make_job(const sdk::Call& call, const Task& task) {
+  const Json wanted = job(settings_, task);
+  const std::string name = wanted["metadata"]["name"].str();
+  for (int round = 0; round < 2; ++round) {
+    const Outcome outcome = client_->send_all(call, {Request::post(path(Kind::job), wanted)}).front();
+    if (outcome.error == nullptr) {
+      view_->put(Kind::job, outcome.object);
+      return read_job(outcome.object);
+    }
+    if (outcome.error->code() != ROOST_EXISTS) throw ApiError(*outcome.error);
+    const Json present = client_->send(call, Request::get(path(Kind::job, name)));
+    const JobState found = read_job(present);
+    view_->put(Kind::job, present);
+    if (found.operation == task.operation && found.attempt == task.attempt && !found.deleting) return found;
+    clear_verify(call, task, present);
+  }
+  throw sdk::Failure(ROOST_CONFLICT, "Job " + name + " is there and is not this task's", 1000);
+}
+
+std::string Compute::task_start(const sdk::Call& call, std::string_view text) {
+  const Task task = Task::parse(text);
+  view_->wait_until_listed(call);
+  check_task_volume(call, task);
+  const JobState made = make_job(call, task);
+  if (!made.succeeded && !made.failed) {
+    const std::string secrets = path(Kind::secret);
+    const Outcome outcome = client_->send_all(call, {Request::post(secrets, task_secret(settings_, task, made.uid))}).front();
+    if (outcome.error != nullptr && outcome.error->code() != ROOST_EXISTS) throw ApiError(*outcome.error);
+  }
+  const SessionState session = view_->session(task.id);
+  return task_document(made, task_pod(session, made)).dump();
+}
+
+std::string Compute::task_observe(const sdk::Call& call, std::string_view text) {
+  const TaskName name = TaskName::parse(text);
+  view_->wait_until_listed(call);
+  SessionState session = view_->session(name.id);
+  const JobState* found = find_job(session, name.operation, name.attempt);
+  if (found == nullptr || found->succeeded || found->failed) {  // news of its end: its pod's last word may not have come yet
+    refresh_jobs(call, name.id);
+    refresh_pods(call, name.id);
+    session = view_->session(name.id);
+    found = find_job(session, name.operation, name.attempt);
+  }
+  if (found == nullptr) return Json::object({{"state", "none"}}).dump();
+  return task_document(*found, task_pod(session, *found)).dump();
+}
+
+// The Job with its pods: a finished pod would keep the volume's claim Terminating.
+void Compute::delete_job(const sdk::Call& call, const std::string& id, const JobState& job) {
+  const Json options = Json::object({{"apiVersion", "v1"},
+                                     {"kind", "DeleteOptions"},
+                                     {"propagationPolicy", "Foreground"},
+                                     {"preconditions", Json::object({{"uid", job.uid}})}});
+  const Outcome outcome = client_->send_all(call, {Request::remove(path(Kind::job, job.name), options)}).front();
+  if (outcome.error != nullptr && !outcome.is(404)) throw ApiError(*outcome.error);
+  while (true) {
+    refresh_jobs(call, id);
+    refresh_pods(call, id);
+    const SessionState session = view_->session(id);
+    const bool job_left =
+        std::any_of(session.jobs.begin(), session.jobs.end(), [&](const JobState& left) { return left.uid == job.uid; });
+    const bool pod_left =
+        std::any_of(session.pods.begin(), session.pods.end(), [&](const PodState& pod) { return pod.job == job.name; });
+    if (!job_left && !pod_left) return;
+    if (!call.sleep_for(kGonePoll))
+      throw sdk::Failure(ROOST_OUTCOME_UNKNOWN, "Job " + job.name + " is being deleted, and is not gone yet");
+  }
+}
+
+void Compute::task_remove(const sdk::Call& call, std::string_view text) {
+  const TaskName name = TaskName::parse(text);
+  view_->wait_until_listed(call);
+  refresh_jobs(call, name.id);
+  const SessionState session = view_->session(name.id);
+  const JobState* found = find_job(session, name.operation, name.attempt);
+  if (found == nullptr) return;
+  if (found->task == "verify" && found->succeeded) return;  // nothing of it runs; it stays a day, for people to see
+  delete_job(call, name.id, *found);
+}
+
+}  // namespace roost::kubernetes
