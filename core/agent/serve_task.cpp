@@ -111,6 +111,7 @@ int run_to_the_end(const Task& task, const HandOver& given) {
     kill_sandbox(*process, group);
   }
   if (cgroup) cgroup->remove();
+  ::unlink((task.run + "/spec.json").c_str());  // it may hold secrets of the backup's storage
   Json exit = Json::object();
   if (WIFEXITED(status)) exit.set("code", WEXITSTATUS(status));
   if (WIFSIGNALED(status)) exit.set("signal", WTERMSIG(status));

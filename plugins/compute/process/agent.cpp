@@ -1,6 +1,7 @@
 #include "compute/process/agent.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/socket.h>
@@ -15,6 +16,8 @@
 
 namespace roost::compute_process {
 namespace {
+
+constexpr std::chrono::seconds kPatience{3};
 
 class SpawnSetup {
  public:
@@ -111,8 +114,14 @@ Object::Ptr ask_supervisor(const sdk::Call& call, const std::string& socket, con
   const std::string line = dump(question) + "\n";
   if (::send(fd.get(), line.data(), line.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(line.size())) return nullptr;
   std::string answer;
+  const auto begun = std::chrono::steady_clock::now();
   while (answer.find('\n') == std::string::npos && answer.size() < (256u << 10)) {
-    if (call.wait(fd.get(), POLLIN) == 0) return nullptr;
+    pollfd entry{fd.get(), POLLIN, 0};
+    if (::poll(&entry, 1, 50) == 0) {
+      // It answers at once or it hangs; while it starts its workload it may take some seconds.
+      if (call.cancelled() || std::chrono::steady_clock::now() - begun > kPatience) return nullptr;
+      continue;
+    }
     char buffer[4096];
     const ssize_t n = ::recv(fd.get(), buffer, sizeof buffer, 0);
     if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;

@@ -79,7 +79,7 @@ TEST_F(ComputeProcessIsolation, NothingOfTheHostIsSeenOrInherited) {
   applied(spec(kId));
   const Json seen = ready(kId);
   EXPECT_EQ(run(kId, "id -u"), "1000\n");
-  EXPECT_EQ(run(kId, "ls " + directory_.path() + " /root /home/* /etc/shadow /var/log /boot /srv /sys 2>/dev/null"), "");
+  EXPECT_EQ(run(kId, "ls " + directory_.path() + " /root /home/[!u]* /etc/shadow /var/log /boot /srv /sys 2>/dev/null"), "");
   EXPECT_EQ(run(kId, "for f in /x /etc/x /usr/x /bin/x /run/x /var/x /home/x; do touch $f 2>/dev/null && echo $f; done; true"), "");
   EXPECT_EQ(run(kId, "touch /workspace/x ~/x /tmp/x /run/roost/x && echo ok"), "ok\n");
   // Few processes, all its own; no variable of the daemon; no descriptor but the standard ones.

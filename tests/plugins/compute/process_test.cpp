@@ -144,7 +144,8 @@ TEST_F(ComputeProcess, LimitsAreInForceAndFollowAResize) {
   }
   const auto read_limits = [&] {
     std::pair<std::string, std::string> limits;  // memory, cpu
-    for (const Json& group : status(kId)["cgroups"].items()) {
+    const Json now = status(kId);
+    for (const Json& group : now["cgroups"].items()) {
       const std::string at = group.as_string();
       for (const char* name : {"/memory.max", "/memory.limit_in_bytes"}) limits.first += read_text(at + name);
       for (const char* name : {"/cpu.max", "/cpu.cfs_quota_us"}) limits.second += read_text(at + name);
@@ -244,6 +245,79 @@ TEST_F(ComputeProcess, AVolumeWithoutItsIdentityIsNobodysAndIsNotTouched) {
   EXPECT_EQ(client_->apply(spec(kId, 2)).error().code, Code::conflict);
   EXPECT_EQ(client_->remove(volume_request(kId, uid)).error().code, Code::conflict);
   EXPECT_TRUE(fs::exists(volume + "/data"));
+}
+
+class ComputeProcessTask : public ComputeProcess {
+ protected:
+  // A backup that takes a while: of a file that is large and holds nothing.
+  Json start_slow_backup() {
+    open(quirks_);
+    const Json volume = applied(spec(kId, 1, false))["volume"];
+    const std::string large = directory_.path() + "/data/volumes/pvc-" + kId + "/data/large";
+    std::ofstream(large) << "x";
+    fs::resize_file(large, std::uint64_t{64} << 30);
+    const std::string place = directory_.path() + "/backups";
+    fs::create_directory(place);
+    Json mounts = Json::array();
+    mounts.push(Json::object({{"path", place}, {"writable", true}}));
+    const auto started = client_->task_start(
+        Json::object({{"id", kId}, {"user_id", "tester"}, {"operation", "0badcafe"}, {"attempt", 1}, {"kind", "backup"},
+                      {"volume", volume}, {"archive", std::string("workspace-") + kId + "-20260101T000000Z.zip"},
+                      {"backup_id", std::string(kId) + "-20260101T000000Z"},
+                      {"backup", Json::object({{"manifest", std::string(ROOST_PLUGIN_DIR) + "/backup-directory.roost.json"},
+                                               {"config", Json::object({{"path", place}})}, {"secrets", Json::object()}, {"mounts", mounts}})}}));
+    EXPECT_TRUE(started.ok()) << started.error().message;
+    EXPECT_EQ((*started)["state"].as_string(), "running") << started->dump();
+    return volume;
+  }
+  [[nodiscard]] std::string task_directory() const { return directory_.path() + "/data/tasks/" + kId + "-0badcafe-1"; }
+  [[nodiscard]] Json task_status() const { return Json::parse(read_text(task_directory() + "/status.json")).value_or(Json::object()); }
+  static Json request() { return Json::object({{"id", kId}, {"operation", "0badcafe"}, {"attempt", 1}}); }
+};
+
+TEST_F(ComputeProcessTask, AKilledAgentIsAFailedTask) {
+  start_slow_backup();
+  const Json running = task_status();
+  ASSERT_GT(running["init"]["pid"].as_int(), 1);
+  ::kill(static_cast<pid_t>(running["init"]["pid"].as_int()), SIGKILL);
+  Json last;
+  EXPECT_TRUE(eventually([&] { return (last = *client_->task_observe(request()))["state"].as_string() == "failed"; }));
+  EXPECT_EQ(last["reason"].as_string(), "Killed") << last.dump();
+}
+
+TEST_F(ComputeProcessTask, AKilledSupervisorOfATaskTakesItAlongAndIsFoundByANewDaemon) {
+  start_slow_backup();
+  const Json running = task_status();
+  ::kill(std::atoi(read_text(task_directory() + "/lock").c_str()), SIGKILL);
+  client_ = another();
+  Json last;
+  EXPECT_TRUE(eventually([&] { return (last = *client_->task_observe(request()))["state"].as_string() == "failed"; }));
+  EXPECT_EQ(last["reason"].as_string(), "Killed") << last.dump();
+  EXPECT_FALSE(lives(running["init"]));
+}
+
+TEST_F(ComputeProcessTask, AVolumeThatATaskReadsStaysAndARemovedTaskIsGone) {
+  const std::string uid = start_slow_backup()["uid"].as_string();
+  const Json running = task_status();
+  EXPECT_EQ(client_->remove(volume_request(kId, uid)).error().code, Code::conflict);
+  ASSERT_TRUE(client_->task_remove(request()).ok());
+  EXPECT_FALSE(lives(running["init"]));
+  EXPECT_FALSE(fs::exists(task_directory()));
+  EXPECT_TRUE(client_->remove(volume_request(kId, uid)).ok());
+}
+
+TEST_F(ComputeProcessTask, ATaskSeesTheVolumeReadOnlyAndNothingElseOfThisMachine) {
+  start_slow_backup();
+  const Json running = task_status();
+  const std::string mounts = read_text("/proc/" + std::to_string(running["init"]["pid"].as_int()) + "/mounts");
+  EXPECT_NE(mounts.find(" /volume "), std::string::npos) << mounts;
+  std::istringstream lines(mounts);
+  for (std::string line; std::getline(lines, line);) {
+    EXPECT_TRUE(line.find(" /volume ") == std::string::npos || line.find(" ro,") != std::string::npos) << line;
+    EXPECT_EQ(line.find(" /root"), std::string::npos) << line;
+    EXPECT_EQ(line.find(" /home"), std::string::npos) << line;
+  }
+  EXPECT_EQ(fs::status(task_directory() + "/spec.json").permissions() & fs::perms(077), fs::perms::none);
 }
 
 TEST_F(ComputeProcess, OnAFullDiskApplyIsExhaustedAndWorksOnceThereIsRoom) {
