@@ -38,8 +38,9 @@ class EventHubTest : public testing::Test {
 TEST_F(EventHubTest, AnEventIsOneServerSentEvent) {
   const auto stream = follow({});
   hub.publish(event("1823b3a8", "a\"b", "session.phase", 1));
-  EXPECT_EQ(stream->text, "retry: 1000\n\nid: epoch-1\nevent: session.phase\n"
-                          "data: {\"uuid\":\"1823b3a8\",\"user_id\":\"a\\\"b\",\"at\":\"2025-11-15T03:51:36.653291\",\"n\":1}\n\n");
+  EXPECT_EQ(stream->text,
+            "retry: 1000\n\nid: epoch-1\nevent: session.phase\n"
+            "data: {\"uuid\":\"1823b3a8\",\"user_id\":\"a\\\"b\",\"at\":\"2025-11-15T03:51:36.653291\",\"n\":1}\n\n");
 }
 
 TEST_F(EventHubTest, FiltersBySessionAndByUser) {

@@ -15,13 +15,15 @@ TEST(KeyRing, FindsEachKeyAndNothingElse) {
   ASSERT_TRUE((*ring)->find("key-a"));
   EXPECT_EQ((*ring)->find("key-a")->name, "a");
   EXPECT_EQ((*ring)->find("key-b")->user, "u");
-  for (const std::string_view wrong : {"", "key-", "key-aa", "KEY-A", "key-c", "key-a "}) EXPECT_FALSE((*ring)->find(wrong)) << wrong;
+  for (const std::string_view wrong : {"", "key-", "key-aa", "KEY-A", "key-c", "key-a "})
+    EXPECT_FALSE((*ring)->find(wrong)) << wrong;
   EXPECT_FALSE((*ring)->find(to_hex(sha256("key-a")))) << "the digest itself is no key";
   EXPECT_FALSE((*ring)->find(std::string(1 << 20, 'x')));
 }
 
 TEST(KeyRing, AWiderScopeContainsTheNarrowerOnes) {
-  const auto ring = KeyRing::make({spec("r", "r", {"read"}), spec("s", "s", {"sessions"}), spec("a", "a", {"admin", "read"})}, {});
+  const auto ring =
+      KeyRing::make({spec("r", "r", {"read"}), spec("s", "s", {"sessions"}), spec("a", "a", {"admin", "read"})}, {});
   ASSERT_TRUE(ring.ok());
   const auto may = [&](std::string_view key, Scope scope) { return (*ring)->find(key)->may(scope); };
   EXPECT_TRUE(may("r", Scope::read) && !may("r", Scope::sessions) && !may("r", Scope::admin));

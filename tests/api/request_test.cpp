@@ -25,7 +25,8 @@ TEST(ReadBody, AcceptsJsonUnderItsNames) {
 }
 
 TEST(ReadBody, OtherTypesAre415WithAHint) {
-  for (const char* type : {"application/x-www-form-urlencoded", "text/plain", "application/jsonx", "json", "multipart/form-data"}) {
+  for (const char* type :
+       {"application/x-www-form-urlencoded", "text/plain", "application/jsonx", "json", "multipart/form-data"}) {
     EXPECT_EQ(refusal(with("{}", type)), 415) << type;
   }
   EXPECT_NE(read_body(with("a=b", "text/plain")).refusal->body.find("Content-Type: application/json"), std::string::npos);
@@ -37,8 +38,8 @@ TEST(ReadBody, AnEmptyBodyIsAnEmptyObjectWhateverItsType) {
 }
 
 TEST(ReadBody, WhatIsNotOneJsonObjectIs400) {
-  for (const char* body : {"{", "[]", "\"x\"", "1", "null", "{} x", "{\"a\":1,\"a\":2}", "{\"a\":\"\\u0000\"}", "{\"a\":18446744073709551616}",
-                           "{\"a\":1e400}", "{'a':1}", "{\"a\":\"\xff\"}"}) {
+  for (const char* body : {"{", "[]", "\"x\"", "1", "null", "{} x", "{\"a\":1,\"a\":2}", "{\"a\":\"\\u0000\"}",
+                           "{\"a\":18446744073709551616}", "{\"a\":1e400}", "{'a':1}", "{\"a\":\"\xff\"}"}) {
     EXPECT_EQ(refusal(with(body, "application/json")), 400) << body;
   }
   EXPECT_EQ(refusal(with(std::string(5000, '['), "application/json")), 400);
