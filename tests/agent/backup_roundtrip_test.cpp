@@ -1,0 +1,104 @@
+// A tree of everything odd goes through backup, verify and restore and comes back as it was.
+#include <gmock/gmock.h>
+
+#include "agent/backup_agent.hpp"
+#include "agent/backup_odd_tree.hpp"
+
+namespace roost::agent {
+namespace {
+
+using ::testing::UnorderedElementsAre;
+namespace fs = std::filesystem;
+
+TEST(BackupRoundTrip, AnOddTreeComesBackByteForByte) {
+  Agent agent;
+  const std::string volume = agent.dir() / "volume";
+  make_odd_tree(volume);
+  TaskRun backup;
+  backup.volume = volume;
+  const auto made = agent.run(backup);
+  ASSERT_TRUE(made.succeeded()) << made.document.dump();
+  const Receipt first = made.receipt();
+  const auto before = snapshot(volume);
+  EXPECT_EQ(first.files, static_cast<std::int64_t>(before.size()));
+  EXPECT_EQ(first.verified_at_us, 0);
+  EXPECT_THAT(first.skipped, UnorderedElementsAre(Skipped{"fifo", "unsupported", 1, "special/fifo"},
+                                                  Skipped{"socket", "unsupported", 2, first.skipped.empty() ? "" : "special/socket-1"}))
+      << made.document.dump();
+
+  const auto verified = agent.verify();
+  ASSERT_TRUE(verified.succeeded()) << verified.document.dump();
+  Receipt second = verified.receipt();
+  EXPECT_GT(second.verified_at_us, 0);
+  EXPECT_EQ(release_blocker(second, "0badcafe", "volume-1", false), "");
+  second.verified_at_us = 0;
+  EXPECT_EQ(second, first);
+
+  const std::string into = agent.dir() / "into";
+  fs::create_directory(into);
+  const auto restored = agent.restore(into);
+  ASSERT_TRUE(restored.succeeded()) << restored.document.dump();
+  auto wanted = before;
+  drop_setuid_for_root(wanted);
+  expect_same_trees(wanted, snapshot(into));
+
+  // The restored tree's own backup proves the same tree.
+  TaskRun again = backup;
+  again.volume = into;
+  again.archive = "again.zip";
+  const auto twice = agent.run(again);
+  ASSERT_TRUE(twice.succeeded());
+  EXPECT_EQ(twice.receipt().files, first.files);
+  EXPECT_EQ(twice.receipt().bytes, first.bytes);
+}
+
+TEST(BackupRoundTrip, AnEmptyVolumeIsSavedAndSaysSo) {
+  Agent agent;
+  const std::string volume = agent.dir() / "volume";
+  fs::create_directory(volume);
+  TaskRun backup;
+  backup.volume = volume;
+  ASSERT_TRUE(agent.run(backup).succeeded());
+  const auto verified = agent.verify();
+  ASSERT_TRUE(verified.succeeded());
+  EXPECT_TRUE(verified.receipt().empty_volume);
+  EXPECT_EQ(release_blocker(verified.receipt(), "0badcafe", "volume-1", false), "");
+  const std::string into = agent.dir() / "into";
+  fs::create_directory(into);
+  ASSERT_TRUE(agent.restore(into).succeeded());
+  EXPECT_TRUE(fs::is_empty(into));
+}
+
+// 150 MiB that do not compress, 20,000 small files and 1,500 nested directories: in less than 64 MiB.
+TEST(BackupRoundTrip, MemoryDoesNotGrowWithTheTree) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "a sanitizer's memory is not the agent's";
+#endif
+  Agent agent;
+  const std::string volume = agent.dir() / "volume";
+  fs::create_directories(volume + "/many");
+  const std::string piece = noise(1 << 20);
+  std::ofstream large(volume + "/large", std::ios::binary);
+  for (int i = 0; i < 150; ++i) large << piece;
+  large.close();
+  for (int i = 0; i < 20'000; ++i) write_text(volume + "/many/a-file-with-a-rather-long-name-" + std::to_string(i), "x");
+  const std::string deep = "cd '" + volume + "' && for i in $(seq 1500); do mkdir d-a-directory-in-a-directory && cd -P d-a-directory-in-a-directory || exit 1; done";
+  ASSERT_EQ(std::system(("bash -c \"" + deep + "\" 2>/dev/null").c_str()), 0);
+  TaskRun backup;
+  backup.volume = volume;
+  const auto made = agent.run(backup);
+  ASSERT_TRUE(made.succeeded()) << made.document.dump();
+  EXPECT_EQ(made.receipt().files, 1 + 1 + 20'000 + 1'500);
+  EXPECT_LT(made.max_rss_kib, 64 << 10);
+  const auto verified = agent.verify();
+  ASSERT_TRUE(verified.succeeded()) << verified.document.dump();
+  EXPECT_LT(verified.max_rss_kib, 64 << 10);
+  const std::string into = agent.dir() / "into";
+  fs::create_directory(into);
+  const auto restored = agent.restore(into);
+  ASSERT_TRUE(restored.succeeded()) << restored.document.dump();
+  EXPECT_LT(restored.max_rss_kib, 64 << 10);
+}
+
+}  // namespace
+}  // namespace roost::agent
