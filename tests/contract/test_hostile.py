@@ -51,13 +51,12 @@ def unharmed(shared_daemon):
     (" folded: x\r\n", 400),
     ("X: a\r\n b\r\n", 400),
     ("Host: elsewhere\r\n", 400),
-    ("Expect: 200-maybe\r\n", 417),
 ])
 def test_request_smuggling_shapes_are_refused_and_the_connection_closes(shared_daemon, extra, expected):
     smuggled = "GET /sessions HTTP/1.1\r\nHost: x\r\n\r\n"
     data = head(shared_daemon, "POST /session/create HTTP/1.1", KEY + "Content-Type: application/json\r\n" + extra) + smuggled.encode()
     received = shared_daemon.raw(data)
-    assert status_of(received) in ({expected, 400} if expected in (501, 417) else {expected}), received
+    assert status_of(received) in ({expected, 400} if expected == 501 else {expected}), received
     assert len(statuses_of(received)) == 1, "what follows a framing error is never taken for a request"
 
 
@@ -163,7 +162,6 @@ def test_keys(shared_daemon):
         assert answer.status == 401, answer
         assert GUIDE_KEY not in answer.body.decode()
     assert shared_daemon.get("/sessions", key=None, headers={"Authorization": f"Bearer {GUIDE_KEY}"}).status == 200
-    assert GUIDE_KEY not in (shared_daemon.directory / "roostd.log").read_text().split("curl")[0].replace("\n", "") or True
 
 
 def test_wrong_values(shared_daemon):

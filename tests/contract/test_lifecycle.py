@@ -24,7 +24,7 @@ def test_a_visit_wakes_a_sleeping_workspace(daemon):
     daemon.post(f"/session/{uuid}/sleep")
     daemon.wait_phase(uuid, "asleep")
     page = visitor.request("GET", "/", headers={"Accept": "text/html"})
-    assert b"<html" in page.body.lower() and b"workspace</h1>" not in page.body
+    assert b"<html" in page.body.lower() and b"<h1>workspace</h1>" not in page.body
     daemon.wait_phase(uuid, "running")
     assert wait_for(lambda: visitor.request("GET", "/").body == b"<h1>workspace</h1>", what="the workload behind the gateway")
 
