@@ -131,7 +131,8 @@ void Lanes::submit(LaneKind kind, Job job) {
   }
   if (job.deadline_ns < state.next_look_ns) state.deadline.notify_one();
   lane.queue.push_back(std::move(job));
-  if (lane.idle == 0 && lane.workers.size() < lane.limits.threads) {
+  // An idle worker takes one call; it may not have woken for the call before.
+  if (lane.queue.size() > lane.idle && lane.workers.size() < lane.limits.threads) {
     lane.workers.push_back(std::make_unique<State::Worker>(state.instance->plugin()));
     state.threads.emplace_back(&Lanes::work, state_, static_cast<std::size_t>(kind), lane.workers.size() - 1);
   }

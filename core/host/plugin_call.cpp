@@ -91,7 +91,8 @@ Error PluginCall::misbehaved(const std::string& what) const {
   return Error{Code::internal, "plugin \"" + plugin_.manifest.name + "\" misbehaves: it " + what, 0};
 }
 
-Status PluginCall::run(const std::function<std::int32_t()>& function) {
+// See guarded() of the SDK about forced unwinding and UBSan.
+__attribute__((no_sanitize("null"))) Status PluginCall::run(const std::function<std::int32_t()>& function) {
   error_ = roost_error{};
   error_.size = sizeof error_;
   std::int32_t code = ROOST_OK;

@@ -139,6 +139,20 @@ TEST_F(LanesTest, RunAsManyCallsAsThePluginBearsAndNoMore) {
   for (auto& answer : answers) EXPECT_EQ(answer.get().error().code, Code::not_found);
 }
 
+TEST_F(LanesTest, NeverLetACallWaitBehindAnotherWhileAWorkerCouldBeMade) {
+  for (int round = 0; round < 20; ++round) {
+    Lanes& tested = round % 5 == 0 ? lanes() : *lanes_;  // now and then with workers to be made again
+    Answer<std::string> first;
+    tested.submit(LaneKind::bulk, get("trace", 60'000, first.done()));
+    EXPECT_TRUE(first.get().ok());  // now a worker is idle, or about to be
+    std::vector<Answer<std::string>> answers(4);
+    for (auto& answer : answers) tested.submit(LaneKind::bulk, get("stuck", 60'000, answer.done()));
+    ASSERT_TRUE(eventually([&] { return tested.statistics().running == 4; }));
+    for (std::size_t i = 0; i < answers.size(); ++i) open_gate();
+    for (auto& answer : answers) EXPECT_FALSE(answer.get().ok());
+  }
+}
+
 TEST_F(LanesTest, RefuseWhatDoesNotFitTheQueue) {
   LanesOptions options;
   options.brief = {1, 2};
