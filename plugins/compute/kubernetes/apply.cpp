@@ -101,9 +101,22 @@ void Compute::check_no_pod(const sdk::Call& call, const std::string& id) {
     conflict("session " + id + ": the pod of the last run has not ended yet", kOldPodRetryMs);
 }
 
+// Where the Deployment itself is not written, its version does not fence: it is read instead.
+void Compute::check_fence_live(const sdk::Call& call, const Spec& spec) {
+  const Outcome outcome = client_->send_all(call, {Request::get(path(Kind::workload, workload_name(spec.id)))}).front();
+  if (outcome.error != nullptr) throw ApiError(*outcome.error);
+  view_->put(Kind::workload, outcome.object);
+  check_fence(spec, view_->session(spec.id));
+}
+
 void Compute::start(const sdk::Call& call, const Spec& spec, bool fresh_volume) {
-  const SessionState session = view_->session(spec.id);
+  SessionState session = view_->session(spec.id);
   const WorkloadState* workload = session.workload();
+  if (workload != nullptr && workload->replicas == 1 && workload->generation != spec.generation) {
+    check_fence_live(call, spec);
+    session = view_->session(spec.id);
+    workload = session.workload();
+  }
   std::vector<std::pair<Kind, Request>> writes;
   if (workload != nullptr && workload->deleting)
     conflict("session " + spec.id + ": its Deployment is being deleted", kOldPodRetryMs);

@@ -54,6 +54,7 @@ class Compute final : public sdk::ComputePlugin {
 
   // ---- apply.cpp ----
   void check_fence(const Spec& spec, const SessionState& session) const;
+  void check_fence_live(const sdk::Call& call, const Spec& spec);
   void remember(const Spec& spec);
   void apply_once(const sdk::Call& call, const Spec& spec);
   // Whether the volume is there and ours; it may be made. `made`: by this call.

@@ -216,6 +216,7 @@ std::string Json::dump() const {
 }
 
 Json merge(Json base, const Json& over) {
+  if (over.is_null()) return base;
   if (over.is_object() && (base.is_object() || base.is_null())) {
     Json::Object kept;
     for (const Json::Member& member : base.members()) {
