@@ -52,7 +52,8 @@ Error all_faults(const Config& config, const std::vector<Fault>& faults) {
     }
     const Position place = fault.at_key ? config.positions->key(fault.pointer) : config.positions->value(fault.pointer);
     const std::string key = to_key(fault.pointer);
-    message += (message.empty() ? "" : "\n") + (place.source.empty() ? config.file : place.text()) + ": " + (key.empty() ? "" : key + ": ") + fault.why;
+    message += (message.empty() ? "" : "\n") + (place.source.empty() ? config.file : place.text()) + ": " +
+               (key.empty() ? "" : key + ": ") + fault.why;
   }
   return Error{Code::invalid, message, 0};
 }
@@ -114,7 +115,8 @@ Result<Config> Config::load(const std::string& path, const Environment& environm
   if (readable_by_all) {
     const auto file_only = parse_yaml(text, path);
     if (file_only.ok() && holds_secrets(file_only->value)) {
-      config.warnings.push_back(path + ": holds secrets and every user of this machine may read it; chmod it to 0600, or give the keys as sha256");
+      config.warnings.push_back(
+          path + ": holds secrets and every user of this machine may read it; chmod it to 0600, or give the keys as sha256");
     }
   }
   return config;
@@ -167,9 +169,9 @@ std::vector<Change> changes(const Config& from, const Config& to) {
     if (!same) out.push_back({key.name, key.schema->find("x-reload") == nullptr});
   }
   // What a secret's file or variable holds may change while the configuration stays the same.
-  for (const auto& [name, a, b] : {std::tuple{"store.secrets", &from.store, &to.store},
-                                   std::tuple{"compute.secrets", &from.compute, &to.compute},
-                                   std::tuple{"backup.secrets", &from.backup, &to.backup}}) {
+  for (const auto& [name, a, b] :
+       {std::tuple{"store.secrets", &from.store, &to.store}, std::tuple{"compute.secrets", &from.compute, &to.compute},
+        std::tuple{"backup.secrets", &from.backup, &to.backup}}) {
     const bool listed = std::any_of(out.begin(), out.end(), [&, n = name](const Change& change) { return change.key == n; });
     if (a->secrets != b->secrets && !listed) out.push_back({name, true});
   }

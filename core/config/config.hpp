@@ -1,8 +1,8 @@
 // Config: the daemon's configuration as typed values. load() reads a YAML file, applies ROOST_* overrides, checks everything
 // against core/config/schema.json and says of each fault where it stands (file:line:column) and which valid key is the nearest.
-// Every key, its default and its range: docs/configuration.md. Thread safety: plain values; load() has no state and no side effects
-// but reading files, so a reload calls it again and compares with changes().
-// Invariants: a Config that load() returned is valid; it holds secrets, so it is never logged (describe() shows it without them).
+// Every key, its default and its range: docs/configuration.md. Thread safety: plain values; load() has no state and no side
+// effects but reading files, so a reload calls it again and compares with changes(). Invariants: a Config that load() returned is
+// valid; it holds secrets, so it is never logged (describe() shows it without them).
 #pragma once
 
 #include <chrono>
@@ -55,10 +55,10 @@ struct Plugins {
 
 // One backend. `config` is for the plugin: its schema is in its manifest, checked by host against JSON pointers below `pointer`.
 struct Backend {
-  std::string plugin;   // "store-sqlite"
-  Json config;          // an object; "{data_dir}" and "{config_dir}" at the start of its strings are replaced already
+  std::string plugin;  // "store-sqlite"
+  Json config;         // an object; "{data_dir}" and "{config_dir}" at the start of its strings are replaced already
   std::vector<std::pair<std::string, std::string>> secrets;  // name and value, resolved
-  std::string pointer;  // "/store/config"
+  std::string pointer;                                       // "/store/config"
 };
 
 struct Workspaces {
@@ -92,7 +92,7 @@ struct Chat {
   bool wakes = true;
 };
 
-struct Reconciler {  // engine.*
+struct Reconciler {     // engine.*
   std::string replica;  // who holds the leader lease; default: the host's name
   std::chrono::milliseconds lease{};
   std::chrono::milliseconds resync{};
@@ -115,7 +115,7 @@ struct Auth {
 };
 
 struct Limits {
-  std::int64_t rate = 0;   // requests a second for one key; 0: no limit
+  std::int64_t rate = 0;  // requests a second for one key; 0: no limit
   std::int64_t burst = 0;
 };
 
@@ -148,11 +148,12 @@ struct Config {
   Log log;
   AuditLog audit;
 
-  std::vector<std::string> warnings;           // for the log: unknown ROOST_*, readable secret files, ...
-  Json tree;                                   // the checked document with defaults; holds secrets
+  std::vector<std::string> warnings;  // for the log: unknown ROOST_*, readable secret files, ...
+  Json tree;                          // the checked document with defaults; holds secrets
   std::shared_ptr<const Positions> positions;
 
-  // Every fault in one INVALID, a line each, "FILE:LINE:COLUMN: KEY: what is wrong, what to do"; NOT_FOUND where the file is missing.
+  // Every fault in one INVALID, a line each, "FILE:LINE:COLUMN: KEY: what is wrong, what to do"; NOT_FOUND where the file is
+  // missing.
   [[nodiscard]] static Result<Config> load(const std::string& path, const Environment& environment);
   // As load(), of text in memory; `name` stands for the file in messages, `directory` is what relative paths are relative to.
   [[nodiscard]] static Result<Config> parse(std::string_view text, const std::string& name, const std::string& directory,

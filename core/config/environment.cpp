@@ -80,8 +80,10 @@ std::optional<Json> with_value(const Json& document, const std::vector<std::stri
 std::string variable_name(std::string_view key) {
   std::string out(kPrefix);
   for (const char c : key) {
-    if (c == '.') out += "__";
-    else out += static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    if (c == '.')
+      out += "__";
+    else
+      out += static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
   }
   return out;
 }

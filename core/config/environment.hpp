@@ -15,8 +15,8 @@
 namespace roost::config {
 
 // The document with the overrides put in. A ROOST_* that is no key becomes a warning.
-[[nodiscard]] Json apply_environment(Json document, const Environment& environment, Positions& positions, std::vector<Fault>& faults,
-                                     std::vector<std::string>& warnings);
+[[nodiscard]] Json apply_environment(Json document, const Environment& environment, Positions& positions,
+                                     std::vector<Fault>& faults, std::vector<std::string>& warnings);
 
 // "http.listen" to "ROOST_HTTP__LISTEN".
 [[nodiscard]] std::string variable_name(std::string_view key);

@@ -99,8 +99,10 @@ class Interpreter {
     out.drain_deadline = in.duration("drain_deadline");
     out.stream_buffer = static_cast<std::size_t>(in.size("stream_buffer"));
     out.delete_wait = in.duration("delete_wait");
-    if (out.target_bytes > out.header_bytes) fault("/http/target_bytes", "must not be greater than http.header_bytes, which holds the target too");
-    if (out.header_deadline > out.request_deadline) fault("/http/header_deadline", "must not be longer than http.request_deadline");
+    if (out.target_bytes > out.header_bytes)
+      fault("/http/target_bytes", "must not be greater than http.header_bytes, which holds the target too");
+    if (out.header_deadline > out.request_deadline)
+      fault("/http/header_deadline", "must not be longer than http.request_deadline");
   }
 
   void backend(const std::string& kind, Backend& out) {
@@ -122,7 +124,8 @@ class Interpreter {
   Json place(const Json& value) const {
     if (value.is_string()) {
       const std::string& text = value.as_string();
-      for (const auto& [name, directory] : {std::pair<std::string, std::string>{"{data_dir}", config_.data_dir}, {"{config_dir}", directory_}}) {
+      for (const auto& [name, directory] :
+           {std::pair<std::string, std::string>{"{data_dir}", config_.data_dir}, {"{config_dir}", directory_}}) {
         const bool whole = text.rfind(name, 0) == 0 && (text.size() == name.size() || text[name.size()] == '/');
         if (whole) return Json(std::filesystem::path(directory + text.substr(name.size())).lexically_normal().string());
       }
@@ -194,8 +197,10 @@ class Interpreter {
     const Json& in = config_.tree["sizes"];
     config_.size_small = {Reader(in["small"]).cpu("cpu"), Reader(in["small"]).size("memory")};
     config_.size_large = {Reader(in["large"]).cpu("cpu"), Reader(in["large"]).size("memory")};
-    if (config_.size_large.cpu_millis < config_.size_small.cpu_millis) fault("/sizes/large/cpu", "must not be less than sizes.small.cpu");
-    if (config_.size_large.memory_bytes < config_.size_small.memory_bytes) fault("/sizes/large/memory", "must not be less than sizes.small.memory");
+    if (config_.size_large.cpu_millis < config_.size_small.cpu_millis)
+      fault("/sizes/large/cpu", "must not be less than sizes.small.cpu");
+    if (config_.size_large.memory_bytes < config_.size_small.memory_bytes)
+      fault("/sizes/large/memory", "must not be less than sizes.small.memory");
   }
 
   void sessions_and_chat() {
@@ -245,7 +250,8 @@ class Interpreter {
       ApiKey out;
       out.name = in["name"].as_string();
       out.sha256 = key ? to_hex(sha256(key->as_string())) : digest->as_string();
-      std::transform(out.sha256.begin(), out.sha256.end(), out.sha256.begin(), [](char c) { return c >= 'A' && c <= 'F' ? static_cast<char>(c + 32) : c; });
+      std::transform(out.sha256.begin(), out.sha256.end(), out.sha256.begin(),
+                     [](char c) { return c >= 'A' && c <= 'F' ? static_cast<char>(c + 32) : c; });
       out.scopes = Reader(in).texts("scopes");
       out.user = in["user"].as_string();
       out.guide = out.sha256 == guide;
@@ -258,15 +264,17 @@ class Interpreter {
   }
 
   void refuse_guide_key(const std::string& pointer) {
-    fault(pointer, "this is the key that the guide prints, so everybody knows it: it is accepted only where http.listen is a loopback address, and that is " +
-                       config_.http.listen + ". Make a key of your own with `openssl rand -hex 32`");
+    fault(pointer,
+          "this is the key that the guide prints, so everybody knows it: it is accepted only where http.listen is a loopback "
+          "address, and that is " +
+              config_.http.listen + ". Make a key of your own with `openssl rand -hex 32`");
   }
 
   void rest() {
     const Reader limits(config_.tree["limits"]);
     config_.limits = {limits.whole("rate"), limits.whole("burst")};
     const std::string level = config_.tree["log"]["level"].as_string();
-    config_.log.level = level == "debug"  ? LogLevel::debug
+    config_.log.level = level == "debug"   ? LogLevel::debug
                         : level == "warn"  ? LogLevel::warn
                         : level == "error" ? LogLevel::error
                                            : LogLevel::info;

@@ -10,7 +10,8 @@
 
 namespace roost::config {
 
-// Fills `config` from its tree. REQUIRES: the tree is completed and check() found nothing. `directory`: of the configuration file.
+// Fills `config` from its tree. REQUIRES: the tree is completed and check() found nothing. `directory`: of the configuration
+// file.
 void interpret(Config& config, const std::string& directory, const Environment& environment, std::vector<Fault>& faults);
 
 // The port of "HOST:PORT" in [0, 65535], or -1; and whether HOST is reachable from this machine only.

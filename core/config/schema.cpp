@@ -10,6 +10,8 @@
 namespace roost::config {
 namespace {
 
+constexpr std::size_t kTextMax = 2'048;
+
 // Puts definitions in for {"$ref": "#/definitions/NAME", …}; the other members of the referring object win.
 Json put_in_references(const Json& node, const Json& definitions) {
   if (node.is_array()) {
@@ -160,13 +162,16 @@ std::string expected(const Json& node) {
   }
   if (const Json* unit = node.find("x-unit")) {
     const std::string& name = unit->as_string();
-    const char* words = name == "size" ? "a size such as 64Ki or 5Gi" : name == "cpu" ? "processors such as 2 or 500m" : "a duration such as 15m";
+    const char* words = name == "size"  ? "a size such as 64Ki or 5Gi"
+                        : name == "cpu" ? "processors such as 2 or 500m"
+                                        : "a duration such as 15m";
     return words + range(node, "x-min", "x-max");
   }
   const std::string& type = node["type"].as_string();
   if (type == "integer") return "a whole number" + range(node, "minimum", "maximum");
   if (type == "boolean") return "true or false";
-  if (type == "array") return "a list" + (node.find("maxItems") ? " of at most " + node["maxItems"].dump() + " different items" : "");
+  if (type == "array")
+    return "a list" + (node.find("maxItems") ? " of at most " + node["maxItems"].dump() + " different items" : "");
   if (type == "object") return "a map";
   return "text";
 }
@@ -177,8 +182,24 @@ std::string describe_fault(const Json& node, const Json& value) {
   if (value.is_string()) return why + ", not " + visible(value.as_string());
   if (value.is_object() || value.is_array()) return why + (value.is_object() ? ", not a map" : ", not this list");
   why += ", not " + value.dump();
-  if (node["type"].as_string() == "string" && !value.is_null()) why += " (a number or true/false is meant as text when it is quoted)";
+  if (node["type"].as_string() == "string" && !value.is_null())
+    why += " (a number or true/false is meant as text when it is quoted)";
   return why;
+}
+
+// std::regex, which valijson uses, recurses for every character: a long text would overflow the stack.
+void check_lengths(const Json& node, const Json& value, const std::string& pointer, std::vector<Fault>& faults) {
+  if (node.find("x-free")) return;
+  if (value.is_string() && value.as_string().size() > kTextMax && !node.find("x-long")) {
+    faults.push_back({pointer, "must be at most " + std::to_string(kTextMax) + " bytes long"});
+  }
+  std::size_t index = 0;
+  for (const Json& item : value.items())
+    check_lengths(node["items"], item, child_pointer(pointer, std::to_string(index++)), faults);
+  const Json* more = node.find("additionalProperties");
+  for (const auto& [key, item] : value.members()) {
+    check_lengths(more ? *more : node["properties"][key], item, child_pointer(pointer, key), faults);
+  }
 }
 
 void check_units(const Json& node, const Json& value, const std::string& pointer, std::vector<Fault>& faults) {
@@ -223,7 +244,10 @@ Json complete(const Json& document, std::vector<Fault>& faults) {
 }
 
 void check(const Json& document, std::vector<Fault>& faults) {
-  std::vector<std::string> wrong = wrong_pointers(schema(), document);
+  const std::size_t before = faults.size();
+  check_lengths(schema(), document, "", faults);
+  if (faults.size() != before) return;
+  std::vector<std::string> wrong = wrong_pointers(document);
   for (const std::string& pointer : wrong) {
     const Json* node = schema_at(pointer);
     const Json* value = value_at(document, pointer);
@@ -259,8 +283,10 @@ std::string to_key(std::string_view pointer) {
   std::string out;
   for (const std::string& segment : split_pointer(pointer)) {
     const bool index = !segment.empty() && segment.find_first_not_of("0123456789") == std::string::npos;
-    if (index && !out.empty()) out += "[" + segment + "]";
-    else out += (out.empty() ? "" : ".") + segment;
+    if (index && !out.empty())
+      out += "[" + segment + "]";
+    else
+      out += (out.empty() ? "" : ".") + segment;
   }
   return out;
 }
@@ -287,8 +313,10 @@ std::vector<std::string> split_pointer(std::string_view pointer) {
     const auto end = std::min(pointer.find('/'), pointer.size());
     std::string segment;
     for (std::size_t i = 0; i < end; ++i) {
-      if (pointer[i] == '~' && i + 1 < end) segment += pointer[++i] == '1' ? '/' : '~';
-      else segment += pointer[i];
+      if (pointer[i] == '~' && i + 1 < end)
+        segment += pointer[++i] == '1' ? '/' : '~';
+      else
+        segment += pointer[i];
     }
     out.push_back(std::move(segment));
     pointer.remove_prefix(end);

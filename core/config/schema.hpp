@@ -26,7 +26,7 @@ struct Fault {
 // Types, ranges, patterns (valijson) and units. REQUIRES: a completed document.
 void check(const Json& document, std::vector<Fault>& faults);
 // The pointers at which valijson finds the document wrong, the deepest ones only.
-[[nodiscard]] std::vector<std::string> wrong_pointers(const Json& schema, const Json& document);
+[[nodiscard]] std::vector<std::string> wrong_pointers(const Json& document);
 
 struct Key {
   std::string name;     // "http.listen"; the items of a list as "auth.keys[].name", of a map as "store.secrets.NAME.file"

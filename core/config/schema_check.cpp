@@ -33,17 +33,23 @@ std::string to_pointer(const std::vector<std::string>& context) {
   return pointer;
 }
 
+const valijson::Schema& compiled_schema() {
+  static const auto* const made = [] {
+    auto* out = new valijson::Schema;
+    const Poco::Dynamic::Var var = to_poco(schema());
+    valijson::SchemaParser().populateSchema(valijson::adapters::PocoJsonAdapter(var), *out);
+    return out;
+  }();
+  return *made;
+}
+
 }  // namespace
 
-std::vector<std::string> wrong_pointers(const Json& schema, const Json& document) {
-  valijson::Schema parsed;
-  const Poco::Dynamic::Var schema_var = to_poco(schema);
+std::vector<std::string> wrong_pointers(const Json& document) {
   const Poco::Dynamic::Var document_var = to_poco(document);
-  const valijson::adapters::PocoJsonAdapter schema_adapter(schema_var);
-  const valijson::adapters::PocoJsonAdapter document_adapter(document_var);
-  valijson::SchemaParser().populateSchema(schema_adapter, parsed);
+  const valijson::adapters::PocoJsonAdapter adapter(document_var);
   valijson::ValidationResults results;
-  valijson::Validator(valijson::Validator::kStrongTypes).validate(parsed, document_adapter, &results);
+  valijson::Validator(valijson::Validator::kStrongTypes).validate(compiled_schema(), adapter, &results);
 
   std::vector<std::string> all;
   for (const auto& error : results) all.push_back(to_pointer(error.context));

@@ -87,7 +87,8 @@ class Builder : public YAML::EventHandler {
     if (depth_here() + found->second.depth > limits_.depth) throw Refused{mark, too_deep()};
     add(mark, 0, found->second);
   }
-  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
     open(mark, tag, anchor, Json::array());
   }
   void OnSequenceEnd() override { close(); }
@@ -274,9 +275,12 @@ std::string child_pointer(std::string_view pointer, std::string_view segment) {
   std::string out(pointer);
   out += '/';
   for (const char c : segment) {
-    if (c == '~') out += "~0";
-    else if (c == '/') out += "~1";
-    else out += c;
+    if (c == '~')
+      out += "~0";
+    else if (c == '/')
+      out += "~1";
+    else
+      out += c;
   }
   return out;
 }

@@ -1,7 +1,7 @@
-// YAML to typed JSON, with the place of every value. Plain scalars are typed by YAML 1.2's core schema (so `no` is a text), quoted
-// ones are texts. Refused: duplicate keys, several documents, tags of one's own, merge keys, keys that are not scalars, aliases
-// that grow the document beyond the limits, whatever is too deep or too large.
-// Thread safety: pure functions, plain values.
+// YAML to typed JSON, with the place of every value. Plain scalars are typed by YAML 1.2's core schema (so `no` is a text),
+// quoted ones are texts. Refused: duplicate keys, several documents, tags of one's own, merge keys, keys that are not scalars,
+// aliases that grow the document beyond the limits, whatever is too deep or too large. Thread safety: pure functions, plain
+// values.
 #pragma once
 
 #include <cstddef>
@@ -26,7 +26,7 @@ struct Position {
 class Positions {
  public:
   void set(const std::string& pointer, Position value, Position key);
-  void erase_below(const std::string& pointer);  // it and everything below it
+  void erase_below(const std::string& pointer);                  // it and everything below it
   [[nodiscard]] Position value(std::string_view pointer) const;  // its own, or the nearest parent's
   [[nodiscard]] Position key(std::string_view pointer) const;    // of the key in front of the value
 

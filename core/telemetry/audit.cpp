@@ -19,8 +19,8 @@ constexpr std::size_t kEntryMax = 64 << 10;
 Error io_error(const std::string& what, const std::string& path) {
   const int number = errno;
   const Code code = number == ENOSPC || number == EDQUOT || number == EFBIG ? Code::exhausted
-                    : number == EACCES || number == EPERM                    ? Code::denied
-                                                                             : Code::unavailable;
+                    : number == EACCES || number == EPERM                   ? Code::denied
+                                                                            : Code::unavailable;
   return Error{code, "audit log " + path + ": " + what + ": " + std::strerror(number), 0};
 }
 
@@ -117,7 +117,8 @@ class Audit::Impl {
     const auto numbered = [&](int n) { return options_.path + "." + std::to_string(n); };
     (void)::unlink(numbered(std::max(options_.files, 1)).c_str());
     for (int n = std::max(options_.files, 1) - 1; n >= 1; --n) {
-      if (::rename(numbered(n).c_str(), numbered(n + 1).c_str()) != 0 && errno != ENOENT) return io_error("rotate", options_.path);
+      if (::rename(numbered(n).c_str(), numbered(n + 1).c_str()) != 0 && errno != ENOENT)
+        return io_error("rotate", options_.path);
     }
     if (::rename(options_.path.c_str(), numbered(1).c_str()) != 0) return io_error("rotate", options_.path);
     reopen_later();

@@ -1,7 +1,7 @@
 // Audit: who did what, one JSON object a line, appended to a file that only the daemon's user reads (0600). A destructive action
 // is recorded durably: record() returns after fsync. Rotated by size: audit.log.1 is the newest of the old ones.
-// Thread safety: record() from any thread. Invariants: a line is written whole or not at all; a torn last line of a crash is ended
-// before the next one; registered secrets are redacted.
+// Thread safety: record() from any thread. Invariants: a line is written whole or not at all; a torn last line of a crash is
+// ended before the next one; registered secrets are redacted.
 #pragma once
 
 #include <cstdint>
@@ -27,9 +27,9 @@ struct AuditEntry {
 class Audit {
  public:
   struct Options {
-    std::string path;                      // data_dir/audit.log
-    std::int64_t file_bytes = 64 << 20;    // then it is rotated
-    int files = 8;                         // rotated files that are kept
+    std::string path;                    // data_dir/audit.log
+    std::int64_t file_bytes = 64 << 20;  // then it is rotated
+    int files = 8;                       // rotated files that are kept
   };
   [[nodiscard]] static Result<std::unique_ptr<Audit>> open(Options options, Clock& clock);
   ~Audit();

@@ -93,9 +93,8 @@ Json redact_all(const Json& value) {
 }
 
 bool plain(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) {
-    return c > 0x20 && c != '"' && c != '=' && c != '\\' && c != 0x7F;
-  });
+  return !text.empty() && std::all_of(text.begin(), text.end(),
+                                      [](unsigned char c) { return c > 0x20 && c != '"' && c != '=' && c != '\\' && c != 0x7F; });
 }
 
 std::string as_text(const std::string& message, const Json& fields) {

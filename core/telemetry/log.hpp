@@ -23,7 +23,8 @@ struct Options {
 void configure(Options options);  // also on reload
 [[nodiscard]] bool enabled(Level level);
 
-// From now on "[redacted]" stands for these values wherever they occur. Shorter than 8 bytes: ignored (they would blot out words).
+// From now on "[redacted]" stands for these values wherever they occur. Shorter than 8 bytes: ignored (they would blot out
+// words).
 void register_secrets(const std::vector<std::string>& secrets);
 [[nodiscard]] std::string redact(std::string_view text);
 

@@ -19,7 +19,8 @@ enum class Type { counter, gauge, histogram };
 void check_labels(const std::string& name, const Labels& labels) {
   for (const auto& [label, value] : labels) {
     for (const char* forbidden : {"user", "user_id", "session", "session_id", "uuid", "id"}) {
-      if (label == forbidden) throw std::invalid_argument(name + ": the label " + label + " would make a series for each of them");
+      if (label == forbidden)
+        throw std::invalid_argument(name + ": the label " + label + " would make a series for each of them");
     }
   }
 }
@@ -63,7 +64,8 @@ double Gauge::value() const { return static_cast<prometheus::Gauge*>(p_)->Value(
 void Histogram::observe(double value) const { static_cast<prometheus::Histogram*>(p_)->Observe(value); }
 
 const std::vector<double>& latency_buckets() {
-  static const std::vector<double> buckets{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60};
+  static const std::vector<double> buckets{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
+                                           0.25,   0.5,   1,      2.5,   5,    10,    30,   60};
   return buckets;
 }
 

@@ -56,8 +56,8 @@ class Metrics {
   Metrics(const Metrics&) = delete;
   Metrics& operator=(const Metrics&) = delete;
 
-  // The same name and labels answer the same series. std::invalid_argument for a name without "roost_", a name used for another type,
-  // or a label such as user, user_id, session, session_id, uuid: a defect of the caller.
+  // The same name and labels answer the same series. std::invalid_argument for a name without "roost_", a name used for another
+  // type, or a label such as user, user_id, session, session_id, uuid: a defect of the caller.
   [[nodiscard]] Counter counter(const std::string& name, const std::string& help, const Labels& labels = {});
   [[nodiscard]] Gauge gauge(const std::string& name, const std::string& help, const Labels& labels = {});
   [[nodiscard]] Histogram histogram(const std::string& name, const std::string& help, const Labels& labels = {},

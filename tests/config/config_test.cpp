@@ -60,18 +60,23 @@ TEST(Config, An_unknown_key_is_an_error_at_its_place_with_the_nearest_valid_one)
   EXPECT_EQ(fault("htpp: {}\n"), "r.yaml:6:1: htpp: unknown key \"htpp\"; did you mean http?");
   EXPECT_TRUE(contains(fault("per_user: 3\n"), "did you mean sessions.per_user?"));
   EXPECT_TRUE(contains(fault("log: {completely_else: 1}\n"), "the keys here are level, format"));
-  EXPECT_TRUE(contains(fault("", {}, "auth: {keys: [{name: a, key: 0123456789abcdef0, scope: [read]}]}\nstore: {plugin: a1}\ncompute: {plugin: a1}\nbackup: {plugin: a1}\n"),
+  EXPECT_TRUE(contains(fault("", {},
+                             "auth: {keys: [{name: a, key: 0123456789abcdef0, scope: [read]}]}\nstore: {plugin: a1}\ncompute: "
+                             "{plugin: a1}\nbackup: {plugin: a1}\n"),
                        "r.yaml:1:49: auth.keys[0].scope: unknown key \"scope\"; did you mean scopes?"));
 }
 
 TEST(Config, A_wrong_value_is_an_error_at_its_place_that_says_what_is_right) {
   EXPECT_EQ(fault("http: {loops: 0}\n"), "r.yaml:6:15: http.loops: must be a whole number from 1 to 64, not 0");
-  EXPECT_TRUE(contains(fault("http: {loops: \"2\"}\n"), "r.yaml:6:15: http.loops: must be a whole number from 1 to 64, not \"2\""));
+  EXPECT_TRUE(
+      contains(fault("http: {loops: \"2\"}\n"), "r.yaml:6:15: http.loops: must be a whole number from 1 to 64, not \"2\""));
   EXPECT_TRUE(contains(fault("http: {loops: 2.5}\n"), "must be a whole number"));
-  EXPECT_TRUE(contains(fault("http: {header_bytes: 2Gi}\n"), "r.yaml:6:22: http.header_bytes: must be a size such as 64Ki or 5Gi from 1Ki to 1Mi, not \"2Gi\""));
+  EXPECT_TRUE(contains(fault("http: {header_bytes: 2Gi}\n"),
+                       "r.yaml:6:22: http.header_bytes: must be a size such as 64Ki or 5Gi from 1Ki to 1Mi, not \"2Gi\""));
   EXPECT_TRUE(contains(fault("http: {idle_timeout: 15}\n"), "must be a duration such as 15m from 1s to 24h, not 15"));
   EXPECT_TRUE(contains(fault("http: {idle_timeout: 15 minutes}\n"), "duration"));
-  EXPECT_TRUE(contains(fault("log: {level: loud}\n"), "r.yaml:6:14: log.level: must be one of debug, info, warn, error, not \"loud\""));
+  EXPECT_TRUE(
+      contains(fault("log: {level: loud}\n"), "r.yaml:6:14: log.level: must be one of debug, info, warn, error, not \"loud\""));
   EXPECT_TRUE(contains(fault("chat: {wakes: yes}\n"), "must be true or false, not \"yes\""));
   EXPECT_TRUE(contains(fault("http: [1]\n"), "r.yaml:6:7: http: must be a map"));
   EXPECT_TRUE(contains(fault("http: {hosts: localhost}\n"), "http.hosts: must be a list"));
@@ -82,6 +87,15 @@ TEST(Config, A_wrong_value_is_an_error_at_its_place_that_says_what_is_right) {
   EXPECT_TRUE(contains(fault("data_dir: 7\n"), "quoted"));
   EXPECT_TRUE(contains(fault("data_dir: ~/x\n"), "~ is not expanded"));
   EXPECT_TRUE(contains(fault("[]\n", {}, ""), "must be a map"));
+}
+
+// std::regex recurses for every character.
+TEST(Config, A_huge_text_is_a_fault_and_not_the_end_of_the_process) {
+  const std::string huge(900'000, 'a');
+  EXPECT_TRUE(contains(fault("http: {listen: '" + huge + "'}\n"), "r.yaml:6:16: http.listen: must be at most 2048 bytes long"));
+  EXPECT_TRUE(contains(fault("", {{"ROOST_WORKSPACES__LANDING", "/" + huge}}), "must be at most"));
+  EXPECT_TRUE(contains(fault("http: {hosts: ['" + huge + "']}\n"), "http.hosts[0]: must be at most"));
+  EXPECT_FALSE(fault(huge + ": 1\n").empty());
 }
 
 TEST(Config, Every_fault_is_told_at_once) {
@@ -113,16 +127,19 @@ TEST(Config, Paths_are_relative_to_the_file_and_data_dir_to_the_working_director
 
 TEST(Config, Places_are_put_in_at_the_start_of_a_plugins_texts_only) {
   const auto config = Config::parse(
-      "data_dir: /d\nstore: {plugin: s1, config: {a: '{data_dir}', b: ['{config_dir}/x'], c: 'x{data_dir}', d: '{data_dir}x', e: {f: '{data_dir}/y'}}}\n"
+      "data_dir: /d\nstore: {plugin: s1, config: {a: '{data_dir}', b: ['{config_dir}/x'], c: 'x{data_dir}', d: '{data_dir}x', e: "
+      "{f: '{data_dir}/y'}}}\n"
       "compute: {plugin: c1}\nbackup: {plugin: b1}\n",
       "r.yaml", "/etc/roost", {});
   ASSERT_TRUE(config.ok()) << config.error().message;
-  EXPECT_EQ(config->store.config.dump(), R"({"a":"/d","b":["/etc/roost/x"],"c":"x{data_dir}","d":"{data_dir}x","e":{"f":"/d/y"}})");
+  EXPECT_EQ(config->store.config.dump(),
+            R"({"a":"/d","b":["/etc/roost/x"],"c":"x{data_dir}","d":"{data_dir}x","e":{"f":"/d/y"}})");
 }
 
 TEST(Config, The_guides_key_is_accepted_on_loopback_only) {
   const auto with = [](const std::string& listen, const std::string& key) {
-    return "store: {plugin: s1}\ncompute: {plugin: c1}\nbackup: {plugin: b1}\nhttp: {listen: '" + listen + "'}\nauth: {keys: [{name: g, " + key + "}]}\n";
+    return "store: {plugin: s1}\ncompute: {plugin: c1}\nbackup: {plugin: b1}\nhttp: {listen: '" + listen +
+           "'}\nauth: {keys: [{name: g, " + key + "}]}\n";
   };
   const std::string plain = "key: " + std::string(kGuideKey);
   const std::string hashed = "sha256: " + to_hex(sha256(kGuideKey));
@@ -146,7 +163,8 @@ TEST(Config, Api_keys_have_one_form_one_name_and_a_decent_length) {
     return fault("auth: {keys: " + list + "}\n", {}, "store: {plugin: s1}\ncompute: {plugin: c1}\nbackup: {plugin: b1}\n");
   };
   EXPECT_TRUE(contains(keys("[{name: a}]"), "exactly one of key and sha256"));
-  EXPECT_TRUE(contains(keys("[{name: a, key: 0123456789abcdef0, sha256: " + std::string(64, 'a') + "}]"), "exactly one of key and sha256"));
+  EXPECT_TRUE(contains(keys("[{name: a, key: 0123456789abcdef0, sha256: " + std::string(64, 'a') + "}]"),
+                       "exactly one of key and sha256"));
   EXPECT_TRUE(contains(keys("[{key: 0123456789abcdef0}]"), "auth.keys[0].name: is missing"));
   EXPECT_TRUE(contains(keys("[{name: a, key: short}]"), "16 to 512"));
   EXPECT_FALSE(contains(keys("[{name: a, key: short-secret}]"), "short-secret"));
@@ -185,7 +203,9 @@ TEST(Config, A_secret_that_cannot_be_had_is_an_error_at_its_place) {
   const Directory directory;
   directory.write("empty", "\n");
   const auto secrets = [&](const std::string& source) {
-    const auto config = Config::parse("store:\n  plugin: s1\n  secrets:\n    a: " + source + "\ncompute: {plugin: c1}\nbackup: {plugin: b1}\n", "r.yaml", directory.path(), {});
+    const auto config =
+        Config::parse("store:\n  plugin: s1\n  secrets:\n    a: " + source + "\ncompute: {plugin: c1}\nbackup: {plugin: b1}\n",
+                      "r.yaml", directory.path(), {});
     return config.ok() ? std::string() : config.error().message;
   };
   EXPECT_TRUE(contains(secrets("{file: none}"), "r.yaml:4:15: store.secrets.a.file: cannot read " + directory.path() + "/none"));
@@ -203,7 +223,8 @@ TEST(Config, Files_with_secrets_that_everybody_may_read_are_warned_about) {
   const std::string backends = "compute: {plugin: c1}\nbackup: {plugin: b1}\n";
   const std::string keyed = "auth: {keys: [{name: me, key: 0123456789abcdef-key}]}\n";
   const std::string hashed = "auth: {keys: [{name: me, sha256: " + std::string(64, 'a') + "}]}\n";
-  const std::string file = directory.write("r.yaml", "store: {plugin: s1, secrets: {a: {file: password}}}\n" + backends + keyed, 0644);
+  const std::string file =
+      directory.write("r.yaml", "store: {plugin: s1, secrets: {a: {file: password}}}\n" + backends + keyed, 0644);
   const auto config = Config::load(file, {});
   ASSERT_TRUE(config.ok()) << config.error().message;
   ASSERT_EQ(config->warnings.size(), 2u);

@@ -10,13 +10,13 @@ namespace {
 TEST(Environment, Every_key_has_its_variable) {
   EXPECT_EQ(variable_name("http.listen"), "ROOST_HTTP__LISTEN");
   const auto config = parse("http: {listen: '127.0.0.1:1'}\n", {{"ROOST_HTTP__LISTEN", "127.0.0.1:2"},
-                                                               {"ROOST_DATA_DIR", "/elsewhere"},
-                                                               {"ROOST_HTTP__LOOPS", "7"},
-                                                               {"ROOST_CHAT__WAKES", "false"},
-                                                               {"ROOST_SIZES__LARGE__MEMORY", "3Gi"},
-                                                               {"ROOST_SIZES__LARGE__CPU", "3"},
-                                                               {"ROOST_HTTP__TARGET_BYTES", "4096"},
-                                                               {"ROOST_HTTP__HOSTS", "[a.example, b.example:81]"}});
+                                                                {"ROOST_DATA_DIR", "/elsewhere"},
+                                                                {"ROOST_HTTP__LOOPS", "7"},
+                                                                {"ROOST_CHAT__WAKES", "false"},
+                                                                {"ROOST_SIZES__LARGE__MEMORY", "3Gi"},
+                                                                {"ROOST_SIZES__LARGE__CPU", "3"},
+                                                                {"ROOST_HTTP__TARGET_BYTES", "4096"},
+                                                                {"ROOST_HTTP__HOSTS", "[a.example, b.example:81]"}});
   ASSERT_TRUE(config.ok()) << config.error().message;
   EXPECT_EQ(config->http.listen, "127.0.0.1:2");
   EXPECT_EQ(config->data_dir, "/elsewhere");
@@ -55,16 +55,23 @@ TEST(Environment, A_fault_names_the_variable) {
             "environment variable ROOST_HTTP__LOOPS: http.loops: must be a whole number from 1 to 64, not \"many\"");
   const std::string why = fault("", {{"ROOST_AUTH__KEYS", "[{name: x, key: secret-secret-secret"}});
   EXPECT_EQ(why, "environment variable ROOST_AUTH__KEYS: auth.keys: is not inline YAML");
-  EXPECT_TRUE(contains(fault("", {{"ROOST_AUTH__KEYS", "[{name: x, kye: a}]"}}), "environment variable ROOST_AUTH__KEYS: auth.keys[0].kye: unknown key"));
+  EXPECT_TRUE(contains(fault("", {{"ROOST_AUTH__KEYS", "[{name: x, kye: a}]"}}),
+                       "environment variable ROOST_AUTH__KEYS: auth.keys[0].kye: unknown key"));
 }
 
 TEST(Environment, An_unknown_variable_warns_and_names_the_nearest) {
-  const auto config = parse("", {{"ROOST_HTTP__LISTN", "x"}, {"ROOST_SERVICE_HOST", "10.0.0.1"}, {"ROOST_HTTP__LISTEN__DEEPER", "x"}, {"OTHER", "x"},
-                                 {"ROOST_CODE_SERVER", "/x"}, {"ROOST___", "x"}, {"ROOST_", "x"}});
+  const auto config = parse("", {{"ROOST_HTTP__LISTN", "x"},
+                                 {"ROOST_SERVICE_HOST", "10.0.0.1"},
+                                 {"ROOST_HTTP__LISTEN__DEEPER", "x"},
+                                 {"OTHER", "x"},
+                                 {"ROOST_CODE_SERVER", "/x"},
+                                 {"ROOST___", "x"},
+                                 {"ROOST_", "x"}});
   ASSERT_TRUE(config.ok()) << config.error().message;
   ASSERT_EQ(config->warnings.size(), 5u);
-  EXPECT_TRUE(std::any_of(config->warnings.begin(), config->warnings.end(),
-                          [](const std::string& w) { return w == "environment variable ROOST_HTTP__LISTN: no such key; did you mean ROOST_HTTP__LISTEN?"; }));
+  EXPECT_TRUE(std::any_of(config->warnings.begin(), config->warnings.end(), [](const std::string& w) {
+    return w == "environment variable ROOST_HTTP__LISTN: no such key; did you mean ROOST_HTTP__LISTEN?";
+  }));
 }
 
 TEST(Environment, An_empty_variable_overrides_nothing) {
@@ -74,7 +81,9 @@ TEST(Environment, An_empty_variable_overrides_nothing) {
 }
 
 TEST(Environment, The_guides_key_is_refused_also_when_the_environment_opens_the_door) {
-  const std::string text = "store: {plugin: s1}\ncompute: {plugin: c1}\nbackup: {plugin: b1}\nauth: {keys: [{name: g, key: " + std::string(kGuideKey) + "}]}\n";
+  const std::string text =
+      "store: {plugin: s1}\ncompute: {plugin: c1}\nbackup: {plugin: b1}\nauth: {keys: [{name: g, key: " + std::string(kGuideKey) +
+      "}]}\n";
   EXPECT_TRUE(contains(fault("", {{"ROOST_HTTP__LISTEN", "0.0.0.0:8080"}}, text), "r.yaml:4:"));
 }
 

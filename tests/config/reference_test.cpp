@@ -64,8 +64,8 @@ std::string table() {
     const bool top = !key.pointer.empty();
     if (top) list_reloads = node.find("x-reload") != nullptr;
     const bool reloads = top ? node.find("x-reload") != nullptr : list_reloads;
-    out << "| `" << key.name << "` | " << type_of(node) << " | " << cell(default_of(node)) << " | " << cell(range_of(node)) << " | "
-        << (reloads ? "yes" : "restart") << " | " << cell(node["description"].as_string()) << " |\n";
+    out << "| `" << key.name << "` | " << type_of(node) << " | " << cell(default_of(node)) << " | " << cell(range_of(node))
+        << " | " << (reloads ? "yes" : "restart") << " | " << cell(node["description"].as_string()) << " |\n";
   }
   return out.str();
 }

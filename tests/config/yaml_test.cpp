@@ -83,7 +83,8 @@ TEST(Yaml, A_bomb_of_aliases_is_refused_before_it_grows) {
 TEST(Yaml, Depth_is_limited_also_through_aliases) {
   EXPECT_NE(refusal_of(std::string(5'000, '[')).find("t.yaml:1:"), std::string::npos);
   std::string nested = "a0: &a0 [x]\n";
-  for (int i = 1; i < 40; ++i) nested += "a" + std::to_string(i) + ": &a" + std::to_string(i) + " [*a" + std::to_string(i - 1) + "]\n";
+  for (int i = 1; i < 40; ++i)
+    nested += "a" + std::to_string(i) + ": &a" + std::to_string(i) + " [*a" + std::to_string(i - 1) + "]\n";
   EXPECT_NE(refusal_of(nested).find("nested deeper"), std::string::npos);
 }
 

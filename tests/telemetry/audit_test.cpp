@@ -89,7 +89,8 @@ TEST_F(AuditTest, It_is_rotated_by_size_and_keeps_so_many_files) {
 TEST_F(AuditTest, A_secret_does_not_reach_the_file) {
   log::register_secrets({"very-secret-key"});
   const auto audit = open();
-  ASSERT_TRUE(audit->record({"very-secret-key", "x", "", "", Json::object({{"k", "very-secret-key"}})}, Durability::buffered).ok());
+  ASSERT_TRUE(
+      audit->record({"very-secret-key", "x", "", "", Json::object({{"k", "very-secret-key"}})}, Durability::buffered).ok());
   EXPECT_EQ(read(options_.path).find("very-secret"), std::string::npos);
 }
 
@@ -102,7 +103,8 @@ TEST_F(AuditTest, A_full_disk_is_said_and_leaves_no_half_line) {
     ::setrlimit(RLIMIT_FSIZE, &limit);
     auto audit = Audit::open(options_, system_clock());
     Status last;
-    for (int i = 0; audit.ok() && i < 10 && last.ok(); ++i) last = (*audit)->record(entry("n" + std::to_string(i)), Durability::durable);
+    for (int i = 0; audit.ok() && i < 10 && last.ok(); ++i)
+      last = (*audit)->record(entry("n" + std::to_string(i)), Durability::durable);
     ::_exit(!last.ok() && last.error().code == Code::exhausted ? 0 : 1);
   }
   int status = 0;

@@ -78,8 +78,8 @@ std::uint64_t ChangeLog::position(std::string_view token) const {
   const auto colon = token.find(':');
   std::uint64_t value = 0;
   const char* last = token.data() + token.size();
-  if (token.size() > 64 || colon != epoch_.size() ||
-      std::from_chars(token.data() + colon + 1, last, value).ptr != last || colon + 1 == token.size()) {
+  if (token.size() > 64 || colon != epoch_.size() || std::from_chars(token.data() + colon + 1, last, value).ptr != last ||
+      colon + 1 == token.size()) {
     throw sdk::Failure(ROOST_INVALID, "store-sqlite: this is not a resume token");
   }
   if (token.substr(0, colon) != epoch_ || value < first_ || value > end) {

@@ -6,7 +6,7 @@
 namespace roost::store_sqlite {
 namespace {
 
-constexpr int kBusyMs = 2'000;            // against a person with the sqlite3 shell; our own writer is alone
+constexpr int kBusyMs = 2'000;  // against a person with the sqlite3 shell; our own writer is alone
 constexpr int kStepsBetweenChecks = 4'000;
 constexpr std::uint64_t kRetryFullMs = 5'000;
 
@@ -15,7 +15,8 @@ bool no_room(int number) { return number == ENOSPC || number == EDQUOT || number
 }  // namespace
 
 Connection::Connection(const std::string& path) : path_(path) {
-  const int result = sqlite3_open_v2(path.c_str(), &db_, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, nullptr);
+  const int result =
+      sqlite3_open_v2(path.c_str(), &db_, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, nullptr);
   if (result != SQLITE_OK) {
     sdk::Failure error = failure(result);
     sqlite3_close(db_);
@@ -31,6 +32,7 @@ Connection::Connection(const std::string& path) : path_(path) {
 Connection::~Connection() { sqlite3_close_v2(db_); }
 
 void Connection::execute(const char* sql) {
+  errno = 0;
   const int result = sqlite3_exec(db_, sql, nullptr, nullptr, nullptr);
   if (result != SQLITE_OK) throw failure(result);
 }
@@ -51,20 +53,25 @@ bool Connection::moved() const {
 }
 
 sdk::Failure Connection::failure(int result) const {
-  const int number = db_ ? sqlite3_system_errno(db_) : 0;
+  // SQLite does not note the system's error of a COMMIT; what errno holds then is still the failed call's.
+  const int basic = result & 0xFF;
+  int number = db_ ? sqlite3_system_errno(db_) : 0;
+  if (number == 0 && (basic == SQLITE_IOERR || basic == SQLITE_CANTOPEN || basic == SQLITE_FULL)) number = errno;
   std::string message = "store-sqlite: " + path_ + ": " + (db_ ? sqlite3_errmsg(db_) : sqlite3_errstr(result));
   if (number != 0) message += std::string(" (") + std::strerror(number) + ")";
   const std::string damaged =
-      message + ". The file is damaged: stop roostd, copy the file with its -wal, then restore it from a backup or try "
-                "`sqlite3 FILE .recover`";
-  switch (result & 0xFF) {
+      message +
+      ". The file is damaged: stop roostd, copy the file with its -wal, then restore it from a backup or try "
+      "`sqlite3 FILE .recover`";
+  switch (basic) {
     case SQLITE_FULL: return {ROOST_EXHAUSTED, message + ". Make room on its disk, or raise max_bytes", kRetryFullMs};
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB: return {ROOST_DATA_LOSS, damaged};
     case SQLITE_BUSY:
     case SQLITE_LOCKED: return {ROOST_UNAVAILABLE, message + ". Another program is using it", 200};
     case SQLITE_READONLY:
-      if (result == SQLITE_READONLY_DBMOVED) return {ROOST_DATA_LOSS, message + ". The file was moved or removed while it was in use"};
+      if (result == SQLITE_READONLY_DBMOVED)
+        return {ROOST_DATA_LOSS, message + ". The file was moved or removed while it was in use"};
       return {ROOST_DENIED, message};
     case SQLITE_PERM:
     case SQLITE_AUTH: return {ROOST_DENIED, message};
@@ -109,6 +116,7 @@ void Statement::integer(int parameter, std::int64_t value) { check(sqlite3_bind_
 void Statement::null(int parameter) { check(sqlite3_bind_null(statement_, parameter)); }
 
 bool Statement::step() {
+  errno = 0;
   const int result = sqlite3_step(statement_);
   if (result == SQLITE_ROW) return true;
   if (result == SQLITE_DONE) return false;

@@ -1,5 +1,5 @@
-// Connection and Statement: SQLite's C API with errors as sdk::Failure (what happened, in which file, what to do) and with clean-up.
-// Thread safety: one thread at a time for a connection and its statements; they may move between threads.
+// Connection and Statement: SQLite's C API with errors as sdk::Failure (what happened, in which file, what to do) and with
+// clean-up. Thread safety: one thread at a time for a connection and its statements; they may move between threads.
 #pragma once
 
 #include <sqlite3.h>
@@ -20,8 +20,8 @@ class Connection {
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
-  void execute(const char* sql);                         // without rows
-  [[nodiscard]] std::int64_t integer(const char* sql);   // the first column of the first row; 0 where there is none
+  void execute(const char* sql);                        // without rows
+  [[nodiscard]] std::int64_t integer(const char* sql);  // the first column of the first row; 0 where there is none
   [[nodiscard]] std::string text(const char* sql);
   [[nodiscard]] sqlite3* raw() const { return db_; }
   [[nodiscard]] const std::string& path() const { return path_; }
@@ -50,8 +50,8 @@ class Statement {
   void blob(int parameter, std::string_view value);
   void integer(int parameter, std::int64_t value);
   void null(int parameter);
-  [[nodiscard]] bool step();  // true: a row; false: done
-  void run();                 // to its end, whatever rows it has
+  [[nodiscard]] bool step();                               // true: a row; false: done
+  void run();                                              // to its end, whatever rows it has
   [[nodiscard]] std::string_view bytes(int column) const;  // valid until the next step
   [[nodiscard]] std::int64_t integer(int column) const;
   void reset();

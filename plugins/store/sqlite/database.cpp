@@ -19,7 +19,7 @@ constexpr std::size_t kQueueMax = 8'192;
 constexpr std::size_t kReadersMax = 8;
 constexpr std::int64_t kPurgeAtOnce = 256;
 constexpr std::int64_t kPurgeAgainMs = 50;
-constexpr int kCheckpointPages = 1'000;    // 4 MiB of log: copied back after the group was answered
+constexpr int kCheckpointPages = 1'000;       // 4 MiB of log: copied back after the group was answered
 constexpr int kWaitForReadersPages = 16'000;  // 64 MiB: readers hold it back, so they are waited for
 
 using Registry = std::map<std::pair<dev_t, ino_t>, std::weak_ptr<Database>>;
@@ -155,8 +155,10 @@ void Database::read(const sdk::Call& call, const std::function<void(ReaderStatem
     ~Return() {
       {
         const std::lock_guard lock(database.readers_mutex_);
-        if (good) database.free_readers_.push_back(std::move(reader));
-        else --database.readers_;
+        if (good)
+          database.free_readers_.push_back(std::move(reader));
+        else
+          --database.readers_;
       }
       database.reader_free_.notify_one();
     }
@@ -294,10 +296,12 @@ void Database::after_group() {
 void Database::checkpoint() {
   const bool wait_for_readers = wal_pages_ >= kWaitForReadersPages;
   int left = 0, copied = 0;
-  const int result = sqlite3_wal_checkpoint_v2(writer_->connection.raw(), nullptr,
-                                               wait_for_readers ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE, &left, &copied);
+  const int result =
+      sqlite3_wal_checkpoint_v2(writer_->connection.raw(), nullptr,
+                                wait_for_readers ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE, &left, &copied);
   if (result == SQLITE_OK && (wait_for_readers || left == copied)) wal_pages_ = 0;
-  if (result != SQLITE_OK && (result & 0xFF) != SQLITE_BUSY) log_.warn("store-sqlite: a checkpoint failed; the write-ahead log grows meanwhile");
+  if (result != SQLITE_OK && (result & 0xFF) != SQLITE_BUSY)
+    log_.warn("store-sqlite: a checkpoint failed; the write-ahead log grows meanwhile");
 }
 
 void Database::purge() {

@@ -1,7 +1,7 @@
 // Database: one file, shared by every instance of this process that names it: its lock, its writer, its readers, its change log.
-// One writer thread takes what concurrent callers want and does it in one transaction, each caller's part in a savepoint; a caller
-// is answered after the group's COMMIT has reached the disk. Reads have connections of their own and never wait for the writer.
-// Thread safety: every public function, from any thread.
+// One writer thread takes what concurrent callers want and does it in one transaction, each caller's part in a savepoint; a
+// caller is answered after the group's COMMIT has reached the disk. Reads have connections of their own and never wait for the
+// writer. Thread safety: every public function, from any thread.
 #pragma once
 
 #include <atomic>

@@ -16,10 +16,11 @@ constexpr std::int64_t kCheckedPages = 65'536;       // a file of up to 256 MiB 
 
 sdk::Failure io_failure(const std::string& path, const std::string& what) {
   const int number = errno;
-  const roost_code code = number == ENOSPC || number == EDQUOT                                      ? ROOST_EXHAUSTED
-                          : number == EACCES || number == EPERM || number == EROFS                   ? ROOST_DENIED
-                          : number == EISDIR || number == ENOTDIR || number == ELOOP || number == ENAMETOOLONG ? ROOST_INVALID
-                                                                                                     : ROOST_UNAVAILABLE;
+  const roost_code code = number == ENOSPC || number == EDQUOT                     ? ROOST_EXHAUSTED
+                          : number == EACCES || number == EPERM || number == EROFS ? ROOST_DENIED
+                          : number == EISDIR || number == ENOTDIR || number == ELOOP || number == ENAMETOOLONG
+                              ? ROOST_INVALID
+                              : ROOST_UNAVAILABLE;
   return {code, "store-sqlite: " + path + ": " + what + ": " + std::strerror(number)};
 }
 
@@ -52,8 +53,10 @@ void check_integrity(Connection& connection) {
   if (connection.integer("PRAGMA page_count") > kCheckedPages) return;
   const std::string answer = connection.text("PRAGMA quick_check(1)");
   if (answer != "ok") {
-    throw sdk::Failure(ROOST_DATA_LOSS, "store-sqlite: " + connection.path() + " is damaged (" + answer.substr(0, 200) +
-                                            "): stop roostd, copy the file with its -wal, then restore it from a backup or try `sqlite3 FILE .recover`");
+    throw sdk::Failure(
+        ROOST_DATA_LOSS,
+        "store-sqlite: " + connection.path() + " is damaged (" + answer.substr(0, 200) +
+            "): stop roostd, copy the file with its -wal, then restore it from a backup or try `sqlite3 FILE .recover`");
   }
 }
 
@@ -105,7 +108,8 @@ const std::vector<Migration>& migrations() {
       "CREATE INDEX documents_expiry ON documents(expires_ms) WHERE expires_ms IS NOT NULL;"
       "CREATE TABLE sequences(partition BLOB NOT NULL, prefix TEXT NOT NULL, last INTEGER NOT NULL,"
       "  PRIMARY KEY(partition, prefix)) WITHOUT ROWID;"
-      "CREATE TABLE leases(name BLOB PRIMARY KEY, holder BLOB NOT NULL, epoch INTEGER NOT NULL, expires_ms INTEGER NOT NULL) WITHOUT ROWID;"
+      "CREATE TABLE leases(name BLOB PRIMARY KEY, holder BLOB NOT NULL, epoch INTEGER NOT NULL, expires_ms INTEGER NOT NULL) "
+      "WITHOUT ROWID;"
       "CREATE TABLE counters(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
       "INSERT INTO counters VALUES('revision', 0);"};
   return steps;
@@ -122,12 +126,14 @@ void migrate(Connection& connection, const std::vector<Migration>& steps) {
     throw sdk::Failure(ROOST_INVALID, "store-sqlite: " + path + " is an SQLite file, but not one of Roost: choose another path");
   }
   if (version > newest) {
-    throw sdk::Failure(ROOST_UNSUPPORTED, "store-sqlite: " + path + " has schema version " + std::to_string(version) + ", this plugin knows up to " +
-                                              std::to_string(newest) + ": install the newer Roost again, or restore an older copy");
+    throw sdk::Failure(ROOST_UNSUPPORTED, "store-sqlite: " + path + " has schema version " + std::to_string(version) +
+                                              ", this plugin knows up to " + std::to_string(newest) +
+                                              ": install the newer Roost again, or restore an older copy");
   }
   for (std::int64_t at = version; at < newest; ++at) {
     const std::string step = "BEGIN IMMEDIATE;" + std::string(steps[static_cast<std::size_t>(at)]) +
-                             ";PRAGMA application_id=" + std::to_string(kApplicationId) + ";PRAGMA user_version=" + std::to_string(at + 1) + ";COMMIT";
+                             ";PRAGMA application_id=" + std::to_string(kApplicationId) +
+                             ";PRAGMA user_version=" + std::to_string(at + 1) + ";COMMIT";
     try {
       connection.execute(step.c_str());
     } catch (const sdk::Failure&) {

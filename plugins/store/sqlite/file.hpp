@@ -28,7 +28,8 @@ void make_file(const std::string& path);
 // One step of the schema; steps[n] leads from version n to n+1. Each runs in a transaction of its own.
 using Migration = const char*;
 [[nodiscard]] const std::vector<Migration>& migrations();
-// Brings the file to the version of `steps`. INVALID: not a store of Roost; UNSUPPORTED: made by a newer Roost; DATA_LOSS: damaged.
+// Brings the file to the version of `steps`. INVALID: not a store of Roost; UNSUPPORTED: made by a newer Roost; DATA_LOSS:
+// damaged.
 void migrate(Connection& connection, const std::vector<Migration>& steps);
 
 }  // namespace roost::store_sqlite

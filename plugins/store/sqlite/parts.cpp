@@ -88,8 +88,10 @@ class CommitPart {
     put->blob(1, partition_);
     put->text(2, key);
     put->integer(3, static_cast<std::int64_t>(made));
-    if (operation.ttl_ms == 0) put->null(4);
-    else put->integer(4, expiry(now_ms, operation.ttl_ms));
+    if (operation.ttl_ms == 0)
+      put->null(4);
+    else
+      put->integer(4, expiry(now_ms, operation.ttl_ms));
     put->blob(5, operation.value);
     put->run();
     return {key, "", made};
@@ -132,13 +134,18 @@ class LeasePart {
     Outcome outcome;
     if (action_ == ROOST_LEASE_ACQUIRE ? held && !own : !own) {
       if (!held) row = {"", row.epoch, now_ms};
-      outcome.failure = sdk::Failure(ROOST_CONFLICT, "store-sqlite: the lease " + (held ? "belongs to " + row.holder : std::string("is nobody's")));
+      outcome.failure = sdk::Failure(
+          ROOST_CONFLICT, "store-sqlite: the lease " + (held ? "belongs to " + row.holder : std::string("is nobody's")));
     } else {
-      if (action_ == ROOST_LEASE_RELEASE) row = {"", row.epoch, now_ms};
-      else row = {holder_, own ? row.epoch : row.epoch + 1, expiry(now_ms, ttl_ms_)};
+      if (action_ == ROOST_LEASE_RELEASE)
+        row = {"", row.epoch, now_ms};
+      else
+        row = {holder_, own ? row.epoch : row.epoch + 1, expiry(now_ms, ttl_ms_)};
       write(w, row);
     }
-    outcome.records.push_back({row.holder, "{\"epoch\":" + std::to_string(row.epoch) + ",\"remaining_ms\":" + std::to_string(row.expires_ms - now_ms) + "}", 0});
+    outcome.records.push_back(
+        {row.holder,
+         "{\"epoch\":" + std::to_string(row.epoch) + ",\"remaining_ms\":" + std::to_string(row.expires_ms - now_ms) + "}", 0});
     return outcome;
   }
 
@@ -188,7 +195,8 @@ void check_key(std::string_view key, const char* what, bool may_be_empty) {
 Part make_commit(const StoreClock& clock, std::string_view partition, const std::vector<sdk::Condition>& conditions,
                  const std::vector<sdk::Operation>& operations) {
   check_partition(partition);
-  if (conditions.size() > kItemsMax || operations.size() > kItemsMax) invalid("a commit has at most 1024 conditions and 1024 operations");
+  if (conditions.size() > kItemsMax || operations.size() > kItemsMax)
+    invalid("a commit has at most 1024 conditions and 1024 operations");
   std::vector<OwnedCondition> owned_conditions;
   for (const sdk::Condition& condition : conditions) {
     if (condition.kind < ROOST_IF_ABSENT || condition.kind > ROOST_IF_REVISION) invalid("unknown kind of condition");
@@ -210,7 +218,8 @@ Part make_commit(const StoreClock& clock, std::string_view partition, const std:
   return CommitPart(clock, partition, std::move(owned_conditions), std::move(owned_operations));
 }
 
-Part make_lease(const StoreClock& clock, std::string_view name, std::string_view holder, std::int32_t action, std::uint64_t ttl_ms) {
+Part make_lease(const StoreClock& clock, std::string_view name, std::string_view holder, std::int32_t action,
+                std::uint64_t ttl_ms) {
   if (name.empty() || name.size() > kKeyMax) invalid("a lease's name has 1 to 512 bytes");
   if (holder.empty() || holder.size() > kKeyMax) invalid("a lease's holder has 1 to 512 bytes");
   if (action < ROOST_LEASE_ACQUIRE || action > ROOST_LEASE_RELEASE) invalid("unknown lease action");

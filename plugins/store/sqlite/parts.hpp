@@ -13,7 +13,7 @@ inline constexpr std::size_t kPartitionMax = 64;
 inline constexpr std::size_t kKeyMax = 512;
 inline constexpr std::size_t kValueMax = std::size_t{1} << 20;
 inline constexpr std::size_t kSequenceDigits = 16;
-inline constexpr std::size_t kItemsMax = 1'024;            // conditions, and operations, of one commit
+inline constexpr std::size_t kItemsMax = 1'024;                   // conditions, and operations, of one commit
 inline constexpr std::size_t kCommitMax = std::size_t{16} << 20;  // bytes of one commit
 
 // Throw INVALID naming what is wrong.

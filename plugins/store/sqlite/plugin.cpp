@@ -1,4 +1,5 @@
-// store-sqlite: the store of one machine in one SQLite file. See plugin.h for the contract and docs/configuration.md for its keys.
+// store-sqlite: the store of one machine in one SQLite file. See plugin.h for the contract and docs/configuration.md for its
+// keys.
 #include <Poco/JSON/Object.h>
 #include <Poco/JSON/Parser.h>
 
@@ -59,8 +60,8 @@ class SqliteStore : public sdk::StorePlugin {
     });
   }
 
-  void scan(const sdk::Call& call, std::string_view partition, std::string_view prefix, std::string_view after, std::uint32_t limit,
-            sdk::Sink& sink) override {
+  void scan(const sdk::Call& call, std::string_view partition, std::string_view prefix, std::string_view after,
+            std::uint32_t limit, sdk::Sink& sink) override {
     check_partition(partition);
     check_key(prefix, "a prefix", true);
     check_key(after, "a cursor", true);

@@ -25,9 +25,12 @@ TEST_P(StoreSuite, No_update_is_lost_where_many_compare_and_swap) {
     for (int success = 0; success < 25;) {
       const auto now = store_->get("p", "n");
       ASSERT_TRUE(now.ok());
-      const auto next = store_->commit("p", {if_revision("n", now->revision)}, {put("n", std::to_string(std::stoi(now->value) + 1))});
-      if (next.ok()) ++success;
-      else ASSERT_EQ(code(next), Code::conflict) << next.error().message;
+      const auto next =
+          store_->commit("p", {if_revision("n", now->revision)}, {put("n", std::to_string(std::stoi(now->value) + 1))});
+      if (next.ok())
+        ++success;
+      else
+        ASSERT_EQ(code(next), Code::conflict) << next.error().message;
       conflicts += next.ok() ? 0 : 1;
     }
   });
@@ -44,8 +47,9 @@ TEST_P(StoreSuite, A_commit_of_several_keys_is_seen_whole_or_not_at_all) {
       const auto a = store_->get("p", from);
       const auto b = store_->get("p", to);
       ASSERT_TRUE(a.ok() && b.ok());
-      (void)store_->commit("p", {if_revision(from, a->revision), if_revision(to, b->revision)},
-                           {put(from, std::to_string(std::stoi(a->value) - 1)), put(to, std::to_string(std::stoi(b->value) + 1))});
+      (void)store_->commit(
+          "p", {if_revision(from, a->revision), if_revision(to, b->revision)},
+          {put(from, std::to_string(std::stoi(a->value) - 1)), put(to, std::to_string(std::stoi(b->value) + 1))});
     }
   });
   int sum = 0;
@@ -133,9 +137,12 @@ TEST_P(StoreSuite, Commits_that_are_cancelled_at_any_moment_never_lie) {
     canceller.join();
     ::close(cancel);
     const bool there = store_->get("p", key).ok();
-    if (answer == Code{}) EXPECT_TRUE(there);
-    else if (answer == Code::cancelled) EXPECT_FALSE(there);
-    else EXPECT_EQ(answer, Code::outcome_unknown);
+    if (answer == Code{})
+      EXPECT_TRUE(there);
+    else if (answer == Code::cancelled)
+      EXPECT_FALSE(there);
+    else
+      EXPECT_EQ(answer, Code::outcome_unknown);
   }
 }
 

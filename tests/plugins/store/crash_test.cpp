@@ -18,7 +18,8 @@ struct Acknowledged {
 };
 
 // Runs the writer until it acknowledged so many commits, kills it at once, and reads the rest of what it said.
-std::map<std::string, Acknowledged> run_and_kill(const std::string& plugin, const std::string& directory, int round, int commits) {
+std::map<std::string, Acknowledged> run_and_kill(const std::string& plugin, const std::string& directory, int round,
+                                                 int commits) {
   int pipe[2];
   EXPECT_EQ(::pipe2(pipe, O_CLOEXEC), 0);
   const pid_t child = ::fork();

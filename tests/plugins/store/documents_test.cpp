@@ -38,8 +38,9 @@ TEST_P(StoreSuite, Values_are_any_bytes_up_to_a_mebibyte) {
 }
 
 TEST_P(StoreSuite, Hostile_keys_and_partitions_are_only_bytes) {
-  const std::vector<std::string> keys{"'; DROP TABLE documents; --", "\"", "%", "_", "\\", "*", "[a-z]", "{}", "$x", "a/../b", "a//b", "~", "!", std::string(512, 'k'),
-                                      "-1", "0", "null"};
+  const std::vector<std::string> keys{
+      "'; DROP TABLE documents; --", "\"", "%", "_",   "\\", "*", "[a-z]", "{}", "$x", "a/../b", "a//b", "~", "!",
+      std::string(512, 'k'),         "-1", "0", "null"};
   const std::vector<std::string> partitions{"p", "user/0123456789abcdef", std::string(64, 'P'), "{a}{b}", "%"};
   for (const std::string& partition : partitions) {
     for (const std::string& key : keys) (void)done(partition, put(key, partition + key));
@@ -53,7 +54,8 @@ TEST_P(StoreSuite, Hostile_keys_and_partitions_are_only_bytes) {
 }
 
 TEST_P(StoreSuite, Keys_and_partitions_beyond_their_limits_are_invalid) {
-  for (const std::string& key : {std::string(), std::string(513, 'k'), std::string("a\nb"), std::string("a\0b", 3), std::string("\x7F"), std::string("\xC3\xA9")}) {
+  for (const std::string& key : {std::string(), std::string(513, 'k'), std::string("a\nb"), std::string("a\0b", 3),
+                                 std::string("\x7F"), std::string("\xC3\xA9")}) {
     EXPECT_EQ(code(store_->commit("p", {}, {put(key, "x")})), Code::invalid) << key;
     EXPECT_EQ(code(store_->commit("p", {if_absent(key)}, {put("a", "x")})), Code::invalid) << key;
     EXPECT_EQ(code(store_->get("p", key)), Code::invalid) << key;
@@ -89,7 +91,8 @@ TEST_P(StoreSuite, Conditions_hold_or_nothing_is_done_and_the_message_names_the_
   refused(if_exists("missing-key"));
   refused(if_revision("a", a.revision + 1'000'000));
   refused(if_revision("missing-key", a.revision));
-  const auto accepted = store_->commit("p", {if_revision("a", a.revision), if_exists("a"), if_absent("missing-key")}, {put("a", "2")});
+  const auto accepted =
+      store_->commit("p", {if_revision("a", a.revision), if_exists("a"), if_absent("missing-key")}, {put("a", "2")});
   ASSERT_TRUE(accepted.ok()) << accepted.error().message;
   EXPECT_EQ(value("p", "a"), "2");
   EXPECT_EQ(code(store_->commit("p", {if_revision("a", a.revision)}, {put("a", "3")})), Code::conflict);
@@ -115,7 +118,8 @@ TEST_P(StoreSuite, Records_of_a_commit_come_in_the_order_of_its_operations) {
 }
 
 TEST_P(StoreSuite, Operations_on_one_key_are_done_in_order) {
-  ASSERT_TRUE(store_->commit("p", {}, {put("a", "1"), put("a", "2"), remove("b"), put("b", "3"), put("c", "4"), remove("c")}).ok());
+  ASSERT_TRUE(
+      store_->commit("p", {}, {put("a", "1"), put("a", "2"), remove("b"), put("b", "3"), put("c", "4"), remove("c")}).ok());
   EXPECT_EQ(value("p", "a"), "2");
   EXPECT_EQ(value("p", "b"), "3");
   EXPECT_EQ(code(store_->get("p", "c")), Code::not_found);

@@ -13,12 +13,13 @@ namespace roost::store_suite {
 namespace {
 
 HostApi& host() {
-  static auto* const made = new HostApi([](int, std::string_view, std::string_view) {},
-                                        [](std::string_view plugin, std::string_view what) {
-                                          std::fprintf(stderr, "plugin_misbehaving: %.*s: %.*s\n", static_cast<int>(plugin.size()), plugin.data(),
-                                                       static_cast<int>(what.size()), what.data());
-                                          std::abort();
-                                        });
+  static auto* const made =
+      new HostApi([](int, std::string_view, std::string_view) {},
+                  [](std::string_view plugin, std::string_view what) {
+                    std::fprintf(stderr, "plugin_misbehaving: %.*s: %.*s\n", static_cast<int>(plugin.size()), plugin.data(),
+                                 static_cast<int>(what.size()), what.data());
+                    std::abort();
+                  });
   return *made;
 }
 
@@ -33,7 +34,8 @@ struct Receiver {
     auto* self = static_cast<Receiver*>(sink->context);
     if (self->stopped) std::abort();  // the plugin emits nothing more after STOP
     self->documents.push_back({std::string(record->key.data ? record->key.data : "", record->key.size),
-                               std::string(record->value.data ? record->value.data : "", record->value.size), record->revision, record->flags});
+                               std::string(record->value.data ? record->value.data : "", record->value.size), record->revision,
+                               record->flags});
     self->stopped = self->documents.size() >= self->stop_after;
     return self->stopped ? 1 : 0;
   }
@@ -65,13 +67,15 @@ StoreDriver::StoreDriver(const std::string& plugin, const Json& config) {
     return;
   }
   auto opened = Instance::open(*loaded, "test", config, {}, deadline(20'000));
-  if (opened.ok()) instance_ = *opened;
-  else opened_ = opened.error();
+  if (opened.ok())
+    instance_ = *opened;
+  else
+    opened_ = opened.error();
 }
 
-Result<Documents> StoreDriver::call(const CallOptions& options,
-                                    const std::function<std::int32_t(const roost_call*, const roost_sink*, roost_error*)>& function,
-                                    Documents* on_failure) {
+Result<Documents> StoreDriver::call(
+    const CallOptions& options, const std::function<std::int32_t(const roost_call*, const roost_sink*, roost_error*)>& function,
+    Documents* on_failure) {
   Receiver receiver{{}, options.stop_after};
   roost_sink sink{};
   sink.size = sizeof sink;
@@ -93,8 +97,8 @@ Result<Document> StoreDriver::get(std::string_view partition, std::string_view k
   return documents->front();
 }
 
-Result<Documents> StoreDriver::scan(std::string_view partition, std::string_view prefix, std::string_view after, std::uint32_t limit,
-                                    CallOptions options) {
+Result<Documents> StoreDriver::scan(std::string_view partition, std::string_view prefix, std::string_view after,
+                                    std::uint32_t limit, CallOptions options) {
   return call(options, [&](auto* c, auto* sink, auto* error) {
     return table().scan(instance_->get(), c, to_bytes(partition), to_bytes(prefix), to_bytes(after), limit, sink, error);
   });
@@ -108,10 +112,12 @@ Result<Documents> StoreDriver::commit(std::string_view partition, const std::vec
   }
   std::vector<Grown<roost_operation>> raw_operations;
   for (const Operation& operation : operations) {
-    raw_operations.push_back({{sizeof(Grown<roost_operation>), operation.kind, to_bytes(operation.key), to_bytes(operation.value), operation.ttl_ms}});
+    raw_operations.push_back(
+        {{sizeof(Grown<roost_operation>), operation.kind, to_bytes(operation.key), to_bytes(operation.value), operation.ttl_ms}});
   }
   return call(options, [&](auto* c, auto* sink, auto* error) {
-    return table().commit(instance_->get(), c, to_bytes(partition), as_array(raw_conditions), as_array(raw_operations), sink, error);
+    return table().commit(instance_->get(), c, to_bytes(partition), as_array(raw_conditions), as_array(raw_operations), sink,
+                          error);
   });
 }
 
@@ -124,7 +130,8 @@ Result<std::uint64_t> StoreDriver::count(std::string_view partition, std::string
   return answer;
 }
 
-LeaseAnswer StoreDriver::lease(std::string_view name, std::string_view holder, int action, std::uint64_t ttl_ms, CallOptions options) {
+LeaseAnswer StoreDriver::lease(std::string_view name, std::string_view holder, int action, std::uint64_t ttl_ms,
+                               CallOptions options) {
   Documents records;
   const auto done = call(
       options,
@@ -145,7 +152,9 @@ LeaseAnswer StoreDriver::lease(std::string_view name, std::string_view holder, i
 }
 
 Result<Documents> StoreDriver::watch(std::string_view resume, CallOptions options) {
-  return call(options, [&](auto* c, auto* sink, auto* error) { return table().watch(instance_->get(), c, to_bytes(resume), sink, error); });
+  return call(options, [&](auto* c, auto* sink, auto* error) {
+    return table().watch(instance_->get(), c, to_bytes(resume), sink, error);
+  });
 }
 
 TestDirectory::TestDirectory() {

@@ -19,7 +19,7 @@
 namespace roost::store_suite {
 
 struct Quirks {
-  std::string plugin;                                             // "store-sqlite"
+  std::string plugin;                                                  // "store-sqlite"
   std::function<Json(const std::filesystem::path& directory)> config;  // of a store of the test's own
   int crash_rounds = 4;
 };
@@ -48,7 +48,9 @@ struct Operation {
   std::uint64_t ttl_ms = 0;
 };
 
-inline Operation put(std::string key, std::string value, std::uint64_t ttl_ms = 0) { return {ROOST_PUT, std::move(key), std::move(value), ttl_ms}; }
+inline Operation put(std::string key, std::string value, std::uint64_t ttl_ms = 0) {
+  return {ROOST_PUT, std::move(key), std::move(value), ttl_ms};
+}
 inline Operation remove(std::string key) { return {ROOST_DELETE, std::move(key), {}, 0}; }
 inline Operation append(std::string prefix, std::string value) { return {ROOST_APPEND, std::move(prefix), std::move(value), 0}; }
 inline Condition if_absent(std::string key) { return {ROOST_IF_ABSENT, std::move(key), 0}; }
@@ -72,19 +74,22 @@ class StoreDriver {
  public:
   // Loads the plugin and opens an instance. On failure opened() says why.
   StoreDriver(const std::string& plugin, const Json& config);
-  explicit StoreDriver(const Quirks& quirks, const std::filesystem::path& directory) : StoreDriver(quirks.plugin, quirks.config(directory)) {}
+  explicit StoreDriver(const Quirks& quirks, const std::filesystem::path& directory)
+      : StoreDriver(quirks.plugin, quirks.config(directory)) {}
   [[nodiscard]] const Status& opened() const { return opened_; }
 
   Result<Document> get(std::string_view partition, std::string_view key, CallOptions = {});
-  Result<Documents> scan(std::string_view partition, std::string_view prefix, std::string_view after, std::uint32_t limit, CallOptions = {});
-  Result<Documents> commit(std::string_view partition, const std::vector<Condition>& conditions, const std::vector<Operation>& operations,
-                           CallOptions = {});
+  Result<Documents> scan(std::string_view partition, std::string_view prefix, std::string_view after, std::uint32_t limit,
+                         CallOptions = {});
+  Result<Documents> commit(std::string_view partition, const std::vector<Condition>& conditions,
+                           const std::vector<Operation>& operations, CallOptions = {});
   Result<std::uint64_t> count(std::string_view partition, std::string_view prefix, CallOptions = {});
   LeaseAnswer lease(std::string_view name, std::string_view holder, int action, std::uint64_t ttl_ms, CallOptions = {});
   Result<Documents> watch(std::string_view resume, CallOptions = {});  // the last record has the token
 
  private:
-  Result<Documents> call(const CallOptions& options, const std::function<std::int32_t(const roost_call*, const roost_sink*, roost_error*)>& function,
+  Result<Documents> call(const CallOptions& options,
+                         const std::function<std::int32_t(const roost_call*, const roost_sink*, roost_error*)>& function,
                          Documents* on_failure = nullptr);
   const roost_store& table() const { return instance_->plugin().store; }
 

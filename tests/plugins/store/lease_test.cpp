@@ -85,7 +85,8 @@ TEST_P(StoreSuite, Of_many_who_want_a_lease_at_once_one_gets_it) {
   std::atomic<int> winners{0};
   std::vector<std::thread> threads;
   for (int i = 0; i < 8; ++i) {
-    threads.emplace_back([&, i] { winners += store_->lease("l", "h" + std::to_string(i), ROOST_LEASE_ACQUIRE, 60'000).status.ok() ? 1 : 0; });
+    threads.emplace_back(
+        [&, i] { winners += store_->lease("l", "h" + std::to_string(i), ROOST_LEASE_ACQUIRE, 60'000).status.ok() ? 1 : 0; });
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(winners, 1);

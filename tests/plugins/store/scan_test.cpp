@@ -20,8 +20,8 @@ TEST_P(StoreSuite, A_scan_goes_in_byte_order_within_prefix_cursor_and_limit) {
   EXPECT_EQ(scan("", "", 100), (Keys{"B", "a", "b", "b/1", "b/10", "b/2", "b/~", "b0", "c"}));
   EXPECT_EQ(scan("b/", "", 100), (Keys{"b/1", "b/10", "b/2", "b/~"}));
   EXPECT_EQ(scan("b/", "b/1", 2), (Keys{"b/10", "b/2"}));
-  EXPECT_EQ(scan("b/", "a", 1), (Keys{"b/1"}));       // a cursor in front of the prefix
-  EXPECT_EQ(scan("b/", "c", 100), (Keys{}));          // and one behind it
+  EXPECT_EQ(scan("b/", "a", 1), (Keys{"b/1"}));              // a cursor in front of the prefix
+  EXPECT_EQ(scan("b/", "c", 100), (Keys{}));                 // and one behind it
   EXPECT_EQ(scan("b/", "b/15", 100), (Keys{"b/2", "b/~"}));  // and one that is no key
   EXPECT_EQ(scan("b/~", "", 100), (Keys{"b/~"}));
   EXPECT_EQ(scan("", "", 0), (Keys{}));
@@ -62,7 +62,11 @@ TEST_P(StoreSuite, A_large_scan_gives_each_lasting_key_once_while_others_come_an
   std::atomic<int> changes{0};
   std::thread churn([&] {  // between the lasting keys, and over their values
     for (int i = 0; !stop; i = (i + 37) % kKeys) {
-      if (!store_->commit("p", {}, {put(name(i) + "x", "new"), put(name(i), std::to_string(i)), remove(name((i + 1'500) % kKeys) + "x")}).ok()) break;
+      if (!store_
+               ->commit("p", {},
+                        {put(name(i) + "x", "new"), put(name(i), std::to_string(i)), remove(name((i + 1'500) % kKeys) + "x")})
+               .ok())
+        break;
       ++changes;
     }
   });

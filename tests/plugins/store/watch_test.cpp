@@ -104,8 +104,10 @@ TEST_P(StoreSuite, A_token_that_is_too_old_is_expired_or_still_good_but_never_si
   (void)done("p", put("a", "1"));
   reopen();
   const auto records = store_->watch(token, options);
-  if (records.ok()) EXPECT_EQ(records->front().key, "p\na");
-  else EXPECT_EQ(code(records), Code::expired);
+  if (records.ok())
+    EXPECT_EQ(records->front().key, "p\na");
+  else
+    EXPECT_EQ(code(records), Code::expired);
 }
 
 TEST_P(StoreSuite, What_is_no_token_is_refused) {

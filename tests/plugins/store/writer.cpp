@@ -24,7 +24,8 @@ int main(int argc, char** argv) {
       for (int n = 0;; ++n) {
         const std::string key = std::string(argv[3]) + "-" + std::to_string(t) + "-" + std::to_string(n);
         const std::string pair = "pair" + std::to_string(t);
-        const auto made = store.commit("p", {}, {put("doc/" + key, key), put(pair + "/a", key), append("log/", key), put(pair + "/b", key)});
+        const auto made =
+            store.commit("p", {}, {put("doc/" + key, key), put(pair + "/a", key), append("log/", key), put(pair + "/b", key)});
         if (!made.ok()) std::_Exit(4);
         const std::string line = key + " " + (*made)[2].key + " " + std::to_string((*made)[0].revision) + "\n";
         if (::write(1, line.data(), line.size()) != static_cast<ssize_t>(line.size())) std::_Exit(5);  // one write, one line

@@ -58,7 +58,8 @@ TEST(SqliteFull, One_commit_that_is_too_large_does_not_take_its_neighbours_with_
           small_done += store.commit("p", {}, {put("s" + std::to_string(i), "x")}).ok() ? 1 : 0;
         } else {
           std::vector<store_suite::Operation> operations(4, put("l", std::string(1 << 20, 'x')));
-          const auto large = store.commit("p", {}, {put("l" + std::to_string(i), std::string(1 << 20, 'x')), put("m", std::string(1 << 20, 'x'))});
+          const auto large = store.commit(
+              "p", {}, {put("l" + std::to_string(i), std::string(1 << 20, 'x')), put("m", std::string(1 << 20, 'x'))});
           large_refused += !large.ok() && large.error().code == Code::exhausted ? 1 : 0;
         }
       }
@@ -111,7 +112,8 @@ TEST(SqliteFull, A_limit_on_the_size_of_files_is_exhausted_too) {
     ::setrlimit(RLIMIT_FSIZE, &limit);
     Code refusal{};
     const int taken = fill(store, refusal);
-    const bool right = taken > 0 && refusal == Code::exhausted && store.count("p", "k").value_or(0) == static_cast<std::uint64_t>(taken);
+    const bool right =
+        taken > 0 && refusal == Code::exhausted && store.count("p", "k").value_or(0) == static_cast<std::uint64_t>(taken);
     ::_exit(right ? 0 : 1);
   }
   int status = 0;

@@ -146,7 +146,8 @@ TEST_F(SqliteTest, Another_process_is_refused_by_name_and_let_in_afterwards) {
   StoreDriver refused("store-sqlite", config());
   ASSERT_FALSE(refused.opened().ok());
   EXPECT_EQ(refused.opened().error().code, Code::conflict);
-  EXPECT_NE(refused.opened().error().message.find("process " + std::to_string(child)), std::string::npos) << refused.opened().error().message;
+  EXPECT_NE(refused.opened().error().message.find("process " + std::to_string(child)), std::string::npos)
+      << refused.opened().error().message;
   EXPECT_NE(refused.opened().error().message.find(path()), std::string::npos);
   ASSERT_EQ(::write(finish[1], &byte, 1), 1);
   int status = 0;
@@ -213,7 +214,8 @@ TEST_F(SqliteTest, A_migration_that_fails_leaves_the_file_as_it_was) {
   make_file(path());
   Connection connection(path());
   migrate(connection, {"CREATE TABLE t(a)"});
-  EXPECT_THROW(migrate(connection, {"CREATE TABLE t(a)", "INSERT INTO t VALUES(1); INSERT INTO missing VALUES(1)"}), sdk::Failure);
+  EXPECT_THROW(migrate(connection, {"CREATE TABLE t(a)", "INSERT INTO t VALUES(1); INSERT INTO missing VALUES(1)"}),
+               sdk::Failure);
   EXPECT_EQ(connection.integer("PRAGMA user_version"), 1);
   EXPECT_EQ(connection.integer("SELECT count(*) FROM t"), 0);
 }
@@ -281,7 +283,8 @@ TEST_F(SqliteTest, A_file_that_is_taken_away_in_use_is_noticed_before_a_commit_i
 
 TEST_F(SqliteTest, A_place_where_no_file_can_be_is_refused_clearly) {
   std::ofstream(directory_.path() / "plain") << "x";
-  for (const std::string& bad : {(directory_.path() / "plain/store.db").string(), directory_.path().string(), std::string("/proc/none/store.db")}) {
+  for (const std::string& bad :
+       {(directory_.path() / "plain/store.db").string(), directory_.path().string(), std::string("/proc/none/store.db")}) {
     StoreDriver store("store-sqlite", Json::object({{"path", bad}}));
     ASSERT_FALSE(store.opened().ok()) << bad;
     EXPECT_NE(store.opened().error().message.find("store-sqlite: /"), std::string::npos) << store.opened().error().message;
