@@ -50,8 +50,19 @@ struct Child {
   int output;
   pid_t parent;
   int info;
-  int block;
+  int hello;
+  int go;
 };
+
+// Puts descriptors where the program's shell expects them (it knows single digits only), without one covering another.
+bool place(std::initializer_list<std::pair<int, int>> moves) {
+  std::vector<std::pair<int, int>> high;
+  for (const auto& [from, to] : moves) high.emplace_back(::fcntl(from, F_DUPFD_CLOEXEC, 20), to);
+  for (const auto& [from, to] : high) {
+    if (from < 0 || ::dup2(from, to) < 0) return false;
+  }
+  return true;
+}
 
 // In the child: everything up to the exec. Answers only if something failed, with the message.
 std::string become(const Child& child) {
@@ -74,12 +85,11 @@ std::string become(const Child& child) {
   if (::dup2(nothing, 0) < 0 || ::dup2(child.output, 1) < 0 || ::dup2(child.output, 2) < 0) return "dup2";
   std::vector<std::string> arguments = spec.command;
   if (spec.kind == SandboxSpec::Kind::bubblewrap) {
-    arguments = bubblewrap_arguments(spec, mounts, root, child.info, child.block);
-    ::fcntl(child.info, F_SETFD, 0);
-    ::fcntl(child.block, F_SETFD, 0);
+    arguments = bubblewrap_arguments(spec, mounts, root, 7);
+    if (!place({{child.info, 7}, {child.hello, 8}, {child.go, 9}})) return "dup2";
   } else {
     char go = 0;
-    (void)!::read(child.block, &go, 1);
+    if (::write(child.hello, "\n", 1) != 1 || ::read(child.go, &go, 1) != 1) return "the supervisor is gone";
     if (::chdir(spec.directory.c_str()) != 0) return "chdir " + spec.directory;
   }
   return execute(arguments, spec.environment);
@@ -119,19 +129,19 @@ Result<SandboxSpec> SandboxSpec::parse(const Json& json) {
 Result<SandboxProcess> start_sandbox(const SandboxSpec& spec, Cgroup* cgroup, int output) {
   if (!spec.etc.empty()) ROOST_CHECK(write_etc(spec.etc, spec.hostname, spec.network == SandboxSpec::Network::isolated));
   ROOST_TRY(Pipe info, make_pipe());
-  ROOST_TRY(Pipe block, make_pipe());
+  ROOST_TRY(Pipe hello, make_pipe());
+  ROOST_TRY(Pipe go, make_pipe());
   ROOST_TRY(Pipe failure, make_pipe());
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
   if (pid < 0) return errno_error("fork");
   if (pid == 0) {
-    const std::string message = become({spec, cgroup, output, parent, info.write.get(), block.read.get()});
+    go.write.reset();  // the child must not hold open what tells it that its parent is gone
+    const std::string message = become({spec, cgroup, output, parent, info.write.get(), hello.write.get(), go.read.get()});
     (void)!::write(failure.write.get(), message.data(), message.size());
     ::_exit(127);
   }
-  info.write.reset();
-  block.read.reset();
-  failure.write.reset();
+  for (Fd* fd : {&info.write, &hello.write, &go.read, &failure.write}) fd->reset();
 
   SandboxProcess process;
   process.outer = pid;
@@ -141,15 +151,15 @@ Result<SandboxProcess> start_sandbox(const SandboxSpec& spec, Cgroup* cgroup, in
     ::waitpid(pid, nullptr, 0);
     return Error{code, message, 0};
   };
+  const auto reason = [&failure](const char* fallback) {
+    char text[256];
+    const ssize_t n = wait_for(failure.read.get(), POLLIN, monotonic_ms()) ? ::read(failure.read.get(), text, sizeof text) : 0;
+    return n > 0 ? std::string(text, static_cast<std::size_t>(n)) : std::string(fallback);
+  };
   const std::int64_t deadline = monotonic_ms() + kStartTimeoutMs;
   if (spec.kind == SandboxSpec::Kind::bubblewrap) {
     const pid_t child = read_child_pid(info.read.get(), deadline);
-    if (child == 0) {
-      char text[256];
-      const ssize_t n = ::read(failure.read.get(), text, sizeof text);
-      return fail(Code::unsupported, n > 0 ? std::string(text, static_cast<std::size_t>(n))
-                                           : "bubblewrap could not make the sandbox; docs/isolation.md says what it needs");
-    }
+    if (child == 0) return fail(Code::unsupported, reason("bubblewrap could not make the sandbox; docs/isolation.md says what it needs"));
     process.init = {child, start_time_of(child)};
     process.report.sandbox = "bubblewrap";
     process.report.network = spec.network == SandboxSpec::Network::host ? "host (shared: not isolated)" : "none";
@@ -167,15 +177,19 @@ Result<SandboxProcess> start_sandbox(const SandboxSpec& spec, Cgroup* cgroup, in
     process.report = {"none", "", "host (shared: not isolated)"};
   }
   process.report.user = "uid " + std::to_string(spec.host_uid >= 0 ? spec.host_uid : std::int64_t{::geteuid()}) + " on the host";
-  if (::write(block.write.get(), "1", 1) != 1) return fail(Code::unsupported, "the sandbox ended before its program began");
-  block.write.reset();
-  // With a plain program the pipe closes at the exec, or brings the reason.
-  if (spec.kind == SandboxSpec::Kind::none) {
-    char text[256];
-    const ssize_t n = wait_for(failure.read.get(), POLLIN, deadline) ? ::read(failure.read.get(), text, sizeof text) : 0;
-    if (n > 0) return fail(Code::unsupported, std::string(text, static_cast<std::size_t>(n)));
+  char word = 0;
+  if (!wait_for(hello.read.get(), POLLIN, deadline) || ::read(hello.read.get(), &word, 1) != 1) {
+    return fail(Code::unsupported, reason("bubblewrap could not set up the sandbox"));
   }
+  process.go = std::move(go.write);
   return process;
+}
+
+Status release_sandbox(SandboxProcess& process) {
+  const bool told = ::write(process.go.get(), "\n", 1) == 1;
+  process.go.reset();
+  if (!told) return Error{Code::unsupported, "the sandbox ended before its program began", 0};
+  return {};
 }
 
 void ask_to_stop(const SandboxProcess& process) {

@@ -57,12 +57,14 @@ struct SandboxProcess {
   ProcessId init;       // of the process namespace: once it is gone, so is everything in there. pid 0: no namespace
   pid_t network = -1;   // slirp4netns, also a child
   Fd network_life;      // closing it ends slirp4netns
+  Fd go;                // until a word goes through it the program waits; if it closes first, the program never begins
   SandboxReport report;
 };
 
-// Starts it; `output` becomes its standard output and error. UNSUPPORTED: bubblewrap is missing or not allowed here; the message
-// says what to do.
+// Makes everything up to the program, which waits for release_sandbox: so its identity can be recorded before it does anything.
+// `output` becomes its standard output and error. UNSUPPORTED: bubblewrap is missing or not allowed here; the message says what to do.
 [[nodiscard]] Result<SandboxProcess> start_sandbox(const SandboxSpec& spec, Cgroup* cgroup, int output);
+[[nodiscard]] Status release_sandbox(SandboxProcess& process);
 
 // SIGTERM to the program itself (not to the namespace's init, which would take everything with it).
 void ask_to_stop(const SandboxProcess& process);
@@ -76,8 +78,8 @@ void kill_sandbox(const SandboxProcess& process, Cgroup* cgroup);
 [[nodiscard]] std::vector<SandboxMount> etc_mounts(const std::string& directory);  // of what write_etc wrote; none for ""
 
 // bwrap's arguments, from argv[0] on. `mounts` are where the sources are visible to it.
-[[nodiscard]] std::vector<std::string> bubblewrap_arguments(const SandboxSpec& spec, const std::vector<SandboxMount>& mounts, bool root, int info_fd,
-                                                            int block_fd);
+[[nodiscard]] std::vector<std::string> bubblewrap_arguments(const SandboxSpec& spec, const std::vector<SandboxMount>& mounts, bool root,
+                                                            int info_fd);
 
 // In the forked child of a root supervisor: makes every source reachable for an unprivileged user by binding it below a private
 // tmpfs, and answers where they are then. Only this process and its children see it.

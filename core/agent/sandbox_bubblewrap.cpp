@@ -51,8 +51,8 @@ Status write_etc(const std::string& directory, const std::string& hostname, bool
   return write_file(directory + "/resolv.conf", network ? "nameserver 10.0.2.3\n" : "");  // slirp4netns's own forwarder
 }
 
-std::vector<std::string> bubblewrap_arguments(const SandboxSpec& spec, const std::vector<SandboxMount>& mounts, bool root, int info_fd,
-                                              int block_fd) {
+std::vector<std::string> bubblewrap_arguments(const SandboxSpec& spec, const std::vector<SandboxMount>& mounts, bool root,
+                                              int info_fd) {
   std::vector<std::string> arguments = {find_program("bwrap"), "--die-with-parent", "--new-session", "--unshare-pid", "--unshare-ipc",
                                         "--unshare-uts",       "--unshare-cgroup-try", "--hostname", spec.hostname};
   const auto add = [&arguments](std::initializer_list<std::string> more) { arguments.insert(arguments.end(), more); };
@@ -63,7 +63,7 @@ std::vector<std::string> bubblewrap_arguments(const SandboxSpec& spec, const std
     add({"--unshare-user", "--uid", "1000", "--gid", "1000", "--disable-userns"});
   }
   if (spec.network != SandboxSpec::Network::host) add({"--unshare-net"});
-  add({"--info-fd", std::to_string(info_fd), "--block-fd", std::to_string(block_fd), "--ro-bind", "/usr", "/usr"});
+  add({"--info-fd", std::to_string(info_fd), "--ro-bind", "/usr", "/usr"});
   for (const char* name : {"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"}) {
     std::array<char, 256> target{};
     const ssize_t n = ::readlink(name, target.data(), target.size() - 1);
@@ -80,6 +80,9 @@ std::vector<std::string> bubblewrap_arguments(const SandboxSpec& spec, const std
   add({"--symlink", "/proc/self/mounts", "/etc/mtab"});
   for (const SandboxMount& mount : mounts) add({mount.writable ? "--bind" : "--ro-bind", mount.source, mount.target});
   add({"--remount-ro", "/", "--chdir", spec.directory, "--"});
+  // bubblewrap binds the namespace's life to its own only when it has set everything up. Until the supervisor has heard that (8) and
+  // said go (9), nothing runs; if it dies before, the read ends and so does all of it.
+  add({"/bin/sh", "-c", "echo >&8 && read -r go <&9 && exec \"$@\" 8>&- 9<&-", "sh"});
   arguments.insert(arguments.end(), spec.command.begin(), spec.command.end());
   return arguments;
 }

@@ -86,6 +86,10 @@ void Supervisor::start() {
   process_ = std::move(*process);
   report_ = process_->report;
   network_restarts_ = 0;
+  // Whoever comes after a kill of this process must be able to find the workload: recorded first, released then.
+  auto released = replace_file(spec_.run + "/status.json", status().dump());
+  if (released) released = release_sandbox(*process_);
+  if (!released) kill_sandbox(*process_, cgroup_ ? &*cgroup_ : nullptr);  // its end is seen like any other
   publish();
   probe(spec_.ready_interval_ms);
 }

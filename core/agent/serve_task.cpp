@@ -47,7 +47,7 @@ void announce(const Task& task) {
 }
 
 // What a later observer needs to be sure that nothing is left, should this process be killed.
-void record(const Task& task, const SandboxProcess& process, const std::optional<Cgroup>& cgroup) {
+Status record(const Task& task, const SandboxProcess& process, const std::optional<Cgroup>& cgroup) {
   Json directories = Json::array();
   if (cgroup) {
     for (const auto& directory : cgroup->directories()) directories.push(directory);
@@ -55,7 +55,7 @@ void record(const Task& task, const SandboxProcess& process, const std::optional
   const auto identity = [](const ProcessId& id) {
     return Json::object({{"pid", id.pid}, {"start_time", static_cast<std::int64_t>(id.start_time)}});
   };
-  (void)replace_file(task.run + "/status.json", Json::object({{"init", identity(process.init)},
+  return replace_file(task.run + "/status.json", Json::object({{"init", identity(process.init)},
                                                               {"outer", identity(process.outer_id)},
                                                               {"boot_id", boot_id()},
                                                               {"cgroups", directories}})
@@ -67,6 +67,7 @@ int run_to_the_end(const Task& task, const HandOver& given) {
   sigemptyset(&set);
   for (const int signal : {SIGCHLD, SIGTERM, SIGINT}) sigaddset(&set, signal);
   ::sigprocmask(SIG_BLOCK, &set, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
   Fd signals(::signalfd(-1, &set, SFD_CLOEXEC));
   ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   std::optional<Cgroup> cgroup;
@@ -87,7 +88,9 @@ int run_to_the_end(const Task& task, const HandOver& given) {
     ::unlink((task.run + "/begun").c_str());
     return given.refuse(process.error());
   }
-  record(task, *process, cgroup);
+  auto released = record(task, *process, cgroup);
+  if (released) released = release_sandbox(*process);
+  if (!released) kill_sandbox(*process, group);  // its end is seen below
   given.ready();
   announce(task);
 

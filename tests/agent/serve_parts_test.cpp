@@ -123,7 +123,7 @@ TEST_F(ServeParts, TheSandboxShowsNoMoreThanItIsGiven) {
   SandboxSpec spec;
   spec.command = {"/bin/true"};
   spec.mounts = {{"/a", "/workspace", true}, {"/b", "/opt/b", false}};
-  const auto arguments = bubblewrap_arguments(spec, spec.mounts, true, 10, 11);
+  const auto arguments = bubblewrap_arguments(spec, spec.mounts, true, 7);
   const auto follows = [&](const std::string& option, const std::string& first) {
     for (std::size_t i = 0; i + 1 < arguments.size(); ++i) {
       if (arguments[i] == option && arguments[i + 1] == first) return true;
