@@ -1,9 +1,7 @@
 // The baseline of "create is accepted": two durable commits of a bare SQLite, as create makes two. One thread, one connection,
 // WAL and synchronous=FULL, each transaction one row of 1 KiB. Prints one line of JSON.
-// bench_sqlite_commit [DIRECTORY] [PAIRS]: DIRECTORY must be on the disk that is to be measured; default TMPDIR or /tmp, 200
-// pairs.
+// bench_sqlite_commit FILE [PAIRS]: FILE is made anew and removed; it must be on the disk that is to be measured.
 #include <sqlite3.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -40,11 +38,13 @@ double at(const std::vector<double>& sorted, double quantile) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const char* temporary = std::getenv("TMPDIR");
-  std::string directory = std::string(argc > 1 ? argv[1] : temporary ? temporary : "/tmp") + "/roost-bench-XXXXXX";
-  const int pairs = argc > 2 ? std::atoi(argv[2]) : 200;
-  if (pairs < 1 || !::mkdtemp(directory.data())) fail(directory.c_str(), nullptr);
-  const std::string file = directory + "/commit.db";
+  const int pairs = argc == 3 ? std::atoi(argv[2]) : 200;
+  if (argc < 2 || argc > 3 || pairs < 1) fail("usage: bench_sqlite_commit FILE [PAIRS]", nullptr);
+  const std::string file = argv[1];
+  const auto remove_file = [&] {
+    for (const char* suffix : {"", "-wal", "-shm"}) (void)::unlink((file + suffix).c_str());
+  };
+  remove_file();
   sqlite3* db = nullptr;
   if (sqlite3_open(file.c_str(), &db) != SQLITE_OK) fail("open", db);
   execute(db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE t(id INTEGER PRIMARY KEY, value BLOB)");
@@ -61,10 +61,9 @@ int main(int argc, char** argv) {
   }
   sqlite3_finalize(insert);
   sqlite3_close(db);
-  for (const char* suffix : {"", "-wal", "-shm"}) (void)::unlink((file + suffix).c_str());
-  (void)::rmdir(directory.c_str());
+  remove_file();
 
   std::sort(microseconds.begin(), microseconds.end());
-  std::printf("{\"pairs\":%d,\"two_commits_us\":{\"p50\":%.1f,\"p90\":%.1f,\"p99\":%.1f}}\n", pairs, at(microseconds, 0.5),
+  std::printf("{\"pairs\":%d,\"median_us\":%.1f,\"p90_us\":%.1f,\"p99_us\":%.1f}\n", pairs, at(microseconds, 0.5),
               at(microseconds, 0.9), at(microseconds, 0.99));
 }
