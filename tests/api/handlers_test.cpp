@@ -319,6 +319,7 @@ TEST_F(HandlersTest, EventsTellASessionsStory) {
   const Answer alices = get("/events", kAliceReads);
   post("/session/" + id + "/chat", R"({"message":"hi"})");
   call("DELETE", "/session/" + id);
+  ASSERT_TRUE(until([&] { return own.stream->ended; }));
   for (const char* type : {"session.created", "session.phase", "message.queued", "operation.step", "session.deleted"}) {
     EXPECT_NE(all.stream->text.find(std::string("event: ") + type + "\n"), std::string::npos) << type;
   }

@@ -98,8 +98,13 @@ void DaemonProcess::start(const std::vector<std::string>& arguments) {
 
 bool DaemonProcess::start_ready() {
   start();
-  return eventually([this] { return get("/ready").status == 200 || ::waitpid(pid_, nullptr, WNOHANG | WNOWAIT) > 0; }) &&
-         get("/ready").status == 200;
+  bool ready = false;
+  (void)eventually([&] {
+    ready = get("/ready").status == 200;
+    siginfo_t ended{};
+    return ready || (::waitid(P_PID, static_cast<id_t>(pid_), &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid == pid_);
+  });
+  return ready;
 }
 
 void DaemonProcess::signal(int number) const { ::kill(pid_, number); }

