@@ -19,14 +19,16 @@ Error at(std::size_t offset, std::string_view why) {
   return Error{Code::invalid, "offset " + std::to_string(offset) + ": " + std::string(why), 0};
 }
 
-// Poco turns numbers that do not fit into 0 or infinity; they are refused before it sees them.
-Status check_number(std::string_view text, std::size_t begin, std::size_t end) {
+// Poco turns numbers that do not fit into 0 or infinity; they are refused before it sees them. It also takes negative integers
+// through a double: all integers are therefore gathered here, in the text's order, for the builder.
+Status check_number(std::string_view text, std::size_t begin, std::size_t end, std::vector<std::int64_t>& integers) {
   const std::string_view token = text.substr(begin, end - begin);
   const bool real = token.find_first_of(".eE") != std::string_view::npos;
   if (!real) {
     std::int64_t value = 0;
     const auto parsed = std::from_chars(token.data(), token.data() + token.size(), value);
     if (parsed.ec == std::errc::result_out_of_range) return at(begin, "the integer does not fit 64 bits");
+    integers.push_back(value);
     return {};
   }
   double value = 0;
@@ -36,7 +38,7 @@ Status check_number(std::string_view text, std::size_t begin, std::size_t end) {
 }
 
 // One pass over the text for what Poco's parser lets through: NUL in strings, numbers out of range, and depth.
-Status prescan(std::string_view text, int max_depth) {
+Status prescan(std::string_view text, int max_depth, std::vector<std::int64_t>& integers) {
   int depth = 0;
   for (std::size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
@@ -55,7 +57,7 @@ Status prescan(std::string_view text, int max_depth) {
       if (i >= text.size()) return at(text.size(), "the string does not end");
     } else if (c == '-' || (c >= '0' && c <= '9')) {
       const std::size_t end = std::min(text.find_first_not_of("+-.0123456789eE", i), text.size());
-      ROOST_CHECK(check_number(text, i, end));
+      ROOST_CHECK(check_number(text, i, end, integers));
       i = end - 1;
     }
   }
@@ -69,6 +71,7 @@ struct Refused {
 // Builds the tree from Poco's events; refuses duplicate keys.
 class Builder : public Poco::JSON::Handler {
  public:
+  explicit Builder(const std::vector<std::int64_t>& integers) : integers_(integers) {}
   Json take() { return std::move(root_); }
 
   void reset() override {}
@@ -81,17 +84,21 @@ class Builder : public Poco::JSON::Handler {
     keys_.back() = name;
   }
   void null() override { add(Json()); }
-  void value(int v) override { add(Json(v)); }
-  void value(unsigned v) override { add(Json(v)); }
+  void value(int) override { add_integer(); }
+  void value(unsigned) override { add_integer(); }
 #if defined(POCO_HAVE_INT64)
-  void value(Poco::Int64 v) override { add(Json(static_cast<std::int64_t>(v))); }
-  void value(Poco::UInt64 v) override { add(Json(static_cast<std::int64_t>(v))); }
+  void value(Poco::Int64) override { add_integer(); }
+  void value(Poco::UInt64) override { add_integer(); }
 #endif
   void value(const std::string& v) override { add(Json(v)); }
   void value(double v) override { add(Json(v)); }
   void value(bool v) override { add(Json(v)); }
 
  private:
+  void add_integer() {
+    if (next_integer_ == integers_.size()) throw Refused{"a number that is none"};
+    add(Json(integers_[next_integer_++]));
+  }
   void open(Json container) {
     stack_.push_back(std::move(container));
     keys_.emplace_back();
@@ -111,6 +118,8 @@ class Builder : public Poco::JSON::Handler {
       stack_.back().set(keys_.back(), std::move(v));
     }
   }
+  const std::vector<std::int64_t>& integers_;
+  std::size_t next_integer_ = 0;
   Json root_;
   std::vector<Json> stack_;
   std::vector<std::string> keys_;
@@ -122,8 +131,8 @@ std::string_view trim(std::string_view text) {
   return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
 }
 
-Result<Json> parse_container(std::string_view text) {
-  Poco::SharedPtr<Builder> builder(new Builder);
+Result<Json> parse_container(std::string_view text, const std::vector<std::int64_t>& integers) {
+  Poco::SharedPtr<Builder> builder(new Builder(integers));
   try {
     Poco::JSON::Parser parser(builder);
     parser.parse(std::string(text));
@@ -195,10 +204,11 @@ Result<Json> Json::parse(std::string_view text, Limits limits) {
   if (!valid_utf8(text)) return Error{Code::invalid, "not valid UTF-8", 0};
   const std::string_view body = trim(text);
   if (body.empty()) return Error{Code::invalid, "empty", 0};
-  ROOST_CHECK(prescan(body, limits.depth));
-  if (body.front() == '{' || body.front() == '[') return parse_container(body);
+  std::vector<std::int64_t> integers;
+  ROOST_CHECK(prescan(body, limits.depth, integers));
+  if (body.front() == '{' || body.front() == '[') return parse_container(body, integers);
   // Poco refuses a scalar at the top, RFC 8259 allows it: it is parsed as an array's only item.
-  ROOST_TRY(Json wrapped, parse_container("[" + std::string(body) + "]"));
+  ROOST_TRY(Json wrapped, parse_container("[" + std::string(body) + "]", integers));
   if (wrapped.items().size() != 1) return Error{Code::invalid, "not exactly one value", 0};
   return wrapped.items().front();
 }
