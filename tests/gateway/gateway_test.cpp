@@ -95,7 +95,9 @@ TEST_F(GatewayTest, LogsInByALinkThatWorksOnce) {
   session(Workspace::State::ready);
   start();
   const std::string link = gateway_->access_url(kId).value().substr(origin_.size());
-  EXPECT_EQ(ask("HEAD", link, "").status, 405);  // a preview does not use it up
+  Wire preview = Wire::to_port(server_->port());  // which must not use the link up
+  preview.send("HEAD " + link + " HTTP/1.1\r\nHost: " + host_ + "\r\n\r\n");
+  EXPECT_EQ(take_message(preview, true).status, 405);
   const Message answer = ask("GET", link, "");
   EXPECT_EQ(answer.status, 303);
   EXPECT_EQ(answer.headers.at("location"), "/?folder=/workspace");
