@@ -46,7 +46,8 @@ class Engine::Impl : public std::enable_shared_from_this<Engine::Impl> {
       context.log(1, "the sessions are loaded", Json::object({{"sessions", static_cast<std::int64_t>(context.reads.size())}}));
       leader.start([this] {
         reconciler.reset();
-        sweep.resync();
+        if (!context.options.replicated) return sweep.resync();
+        sweep.reload([this] { sweep.resync(); });  // the one that led before may have written what nobody told us yet
       });
       sweep.watch();
     });

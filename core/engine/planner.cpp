@@ -55,13 +55,12 @@ Step plan_asleep(const Session& session, const Knowledge& known, const PlanOptio
 }
 
 // It runs or is about to. A lower generation means that the platform has not heard of the latest wish.
-Step plan_up(const Session& session, const Knowledge& known, std::int64_t now_us, const PlanOptions& options) {
+Step plan_up(const Session& session, const Knowledge& known, const PlanOptions& options) {
   const Workspace& w = *known.workspace;
   const bool told = known.applied_generation >= session.spec_generation || w.generation >= session.spec_generation;
   if (never_made(session) && just_applied(session, known)) return step::Wait{options.poll_ms};
   if (!told || never_made(session)) return step::Apply{true, never_made(session)};
-  if (session.next_attempt_at_us != 0 &&
-      session.next_attempt_at_us <= now_us) {  // that attempt was made: another failure counts anew
+  if (session.next_attempt_at_us != 0) {  // that attempt was made: another failure counts anew
     Session next = session;
     next.next_attempt_at_us = 0;
     return step::Update{std::move(next)};
@@ -71,25 +70,24 @@ Step plan_up(const Session& session, const Knowledge& known, std::int64_t now_us
   return settle(session);
 }
 
-Step plan_running(const Session& session, const Knowledge& known, std::int64_t now_us, const PlanOptions& options) {
+Step plan_running(const Session& session, const Knowledge& known, const PlanOptions& options) {
   const Workspace& w = *known.workspace;
   switch (w.workload_state) {
     case WorkloadState::stopping: return step::Wait{options.poll_ms};  // never two: the old one ends first
     case WorkloadState::starting:
-    case WorkloadState::running: return plan_up(session, known, now_us, options);
+    case WorkloadState::running: return plan_up(session, known, options);
     case WorkloadState::none:
       if (just_applied(session, known)) return step::Wait{options.poll_ms};
       return step::Apply{true, never_made(session)};
     case WorkloadState::failed: break;
   }
-  // A failure is counted once, waited for, then the workload is started again.
+  // A failure is counted once; the executor waits for the backoff (on the monotonic clock) before the next start.
   if (session.next_attempt_at_us == 0) {
     Session next = session;
     next.reason = failure_reason(w);
     next.message = w.observed.message.empty() ? "the workload ended or did not come up; it is started again" : w.observed.message;
     return step::Fail{std::move(next)};
   }
-  if (session.next_attempt_at_us > now_us) return step::Wait{(session.next_attempt_at_us - now_us) / 1000 + 1};
   if (just_applied(session, known)) return step::Wait{options.poll_ms};
   return step::Apply{true, never_made(session)};
 }
@@ -167,7 +165,7 @@ Step plan(const Session& session, const Knowledge& known, std::int64_t now_us, c
   if (session.wanted == Wanted::deleted) return plan_delete(session, known, now_us, options);
   if (lost) return step::Wait{kLostPollMs};
   if (session.wanted == Wanted::asleep) return plan_asleep(session, known, options);
-  Step chosen = plan_running(session, known, now_us, options);
+  Step chosen = plan_running(session, known, options);
   // A start begins with a look at the platform itself: a cached view may hide a workload that is still ending.
   const bool first = never_made(session) && session.phase == Phase::pending;
   if (std::holds_alternative<step::Apply>(chosen) && !known.live && !known.adopted && !first) return step::Observe{true};

@@ -106,7 +106,8 @@ Step plan_stop(const Session& session, const Knowledge& known, std::int64_t now_
   if (volume == VolumeVerdict::lost || volume == VolumeVerdict::foreign) {
     if (!known.live) return step::Observe{true};
     if (!skips(session)) return block_volume(session, volume);
-    return no_workload(w) ? go_to(session, OperationStep::release_workload) : Step(step::Wait{options.poll_ms});
+    if (no_workload(w)) return go_to(session, OperationStep::release_workload);
+    return step::RemoveWorkload{w.observed.incarnation};  // an apply cannot stop it: it may not touch this volume;
   }
   if (volume == VolumeVerdict::never_made) {
     if (!known.live) return step::Observe{true};

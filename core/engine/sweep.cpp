@@ -24,9 +24,11 @@ std::string partition_name(int number) {
 
 struct Sweep::Loading {
   std::function<void()> loaded;
+  bool again = false;  // the read model has sessions: they are refreshed in turn with their commits
   int next = 0;
   int open = 0;
   std::int64_t failures = 0;
+  std::map<std::string, std::unordered_set<std::string>> seen;  // by partition
 };
 
 void Sweep::load(std::function<void()> loaded) {
@@ -36,29 +38,66 @@ void Sweep::load(std::function<void()> loaded) {
   for (int i = 0; i < kParallel; ++i) load_next(loading);
 }
 
+void Sweep::reload(std::function<void()> done) {
+  auto loading = std::make_shared<Loading>();
+  loading->loaded = std::move(done);
+  loading->again = true;
+  loading->open = kParallel;
+  for (int i = 0; i < kParallel; ++i) load_next(loading);
+}
+
 void Sweep::load_next(const std::shared_ptr<Loading>& loading) {
   if (loading->next < kPartitions) return load_partition(loading, loading->next++, "");
   if (--loading->open == 0) loading->loaded();
 }
 
-void Sweep::load_partition(const std::shared_ptr<Loading>& loading, int partition, const std::string& after) {
+void Sweep::take(const std::shared_ptr<Loading>& loading, const std::string& partition, const std::vector<Document>& page) {
+  for (const Document& document : page) {
+    auto view = documents::decode_session(document);
+    if (!view) {
+      context_.log(3, "a session cannot be read and is left alone", Json::object({{"detail", view.error().message}}));
+      continue;
+    }
+    const std::string& id = (*view)->session.id;
+    if (!loading->again) {
+      context_.reads.put(*view);
+      continue;
+    }
+    loading->seen[partition].insert(id);
+    SessionView present = context_.reads.find(id);
+    if (!present || present->revision != document.revision) writer_.refresh(id, [](Result<SessionView>) {});
+  }
+}
+
+void Sweep::refresh_missing(const std::string& partition, const std::unordered_set<std::string>& seen) {
+  std::string after = partition + "000000";
+  if (context_.reads.find(after) && !seen.count(after)) writer_.refresh(after, [](Result<SessionView>) {});
+  while (true) {
+    auto page = context_.reads.list(after, kSlice);
+    for (const SessionView& view : page) {
+      const std::string& id = view->session.id;
+      if (id.compare(0, partition.size(), partition) != 0) return;
+      if (!seen.count(id)) writer_.refresh(id, [](Result<SessionView>) {});
+    }
+    if (page.size() < kSlice) return;
+    after = page.back()->session.id;
+  }
+}
+
+void Sweep::load_partition(const std::shared_ptr<Loading>& loading, int number, const std::string& after) {
   if (context_.stopping) return;
-  context_.scan(partition_name(partition), "session/", after, kPage, [=, this](Result<std::vector<Document>> page) {
+  const std::string partition = partition_name(number);
+  context_.scan(partition, "session/", after, kPage, [=, this](Result<std::vector<Document>> page) {
     if (!page) {
       const std::int64_t wait = context_.backoff_ms(++loading->failures);
       context_.log(2, "the sessions cannot be loaded yet", Json::object({{"detail", page.error().message}, {"retry_ms", wait}}));
-      context_.after_ms(wait, [=, this] { load_partition(loading, partition, after); });
+      context_.after_ms(wait, [=, this] { load_partition(loading, number, after); });
       return;
     }
-    for (const Document& document : *page) {
-      auto view = documents::decode_session(document);
-      if (view) {
-        context_.reads.put(*std::move(view));
-      } else {
-        context_.log(3, "a session cannot be read and is left alone", Json::object({{"detail", view.error().message}}));
-      }
-    }
-    if (page->size() >= kPage) return load_partition(loading, partition, page->back().key);
+    take(loading, partition, *page);
+    if (page->size() >= kPage) return load_partition(loading, number, page->back().key);
+    if (loading->again) refresh_missing(partition, loading->seen[partition]);
+    loading->seen.erase(partition);
     load_next(loading);
   });
 }
@@ -95,12 +134,14 @@ void Sweep::watch_store(const std::string& resume) {
   context_.ports.store->watch(resume, context_.guard([this, resume, began](Result<Watched> watched) {
     if (!watched) {
       const bool expired = watched.error().code == Code::expired;
-      if (expired) load([this] { resync(); });
+      if (expired) reload([this] { resync(); });
       const std::int64_t wait = context_.backoff_ms(++store_failures_);
       context_.after_ms(wait, [this, next = expired ? "" : resume] { watch_store(next); });
       return;
     }
     store_failures_ = 0;
+    // A watch from nowhere began at an unknown moment: what was written before it and after the last load was seen by neither.
+    if (resume.empty()) reload([this] { resync(); });
     std::unordered_set<std::string> sessions, queues;
     for (const Change& change : watched->changes) {
       if (change.key.rfind("session/", 0) == 0) sessions.insert(change.key.substr(8));

@@ -19,6 +19,7 @@ class Sweep {
       : context_(context), writer_(writer), reconciler_(reconciler), chat_(chat), leader_(leader) {}
 
   void load(std::function<void()> loaded);  // retries until the store answers
+  void reload(std::function<void()> done);  // what other replicas may have written unseen
   void watch();
   void resync();  // once more now; and then every resync_ms
 
@@ -29,6 +30,8 @@ class Sweep {
 
   void watch_compute(const std::string& resume);
   void watch_store(const std::string& resume);
+  void take(const std::shared_ptr<Loading>& loading, const std::string& partition, const std::vector<Document>& page);
+  void refresh_missing(const std::string& partition, const std::unordered_set<std::string>& seen);
   struct Pass;
   void list(const std::shared_ptr<Pass>& pass);
   void listed(const std::shared_ptr<Pass>& pass, std::vector<Workspace> page);

@@ -56,6 +56,11 @@ EngineOptions Run::options(const std::string& name) const {
   options.resync_ms = 20'000;
   options.message_tries = 1000;
   options.tombstone_ms = 30LL * 24 * 3600 * 1000;
+  if (plan_.trace) {
+    options.log = [this, name](int level, const std::string& message, const Json& fields) {
+      std::printf("%8lld %s %d %s %s\n", static_cast<long long>(simulator_.now_ms()), name.c_str(), level, message.c_str(), fields.dump().c_str());
+    };
+  }
   return options;
 }
 
@@ -65,6 +70,11 @@ void Run::boot(std::size_t index) {
     ++report_.calls;
     if (plan_.crash_at_call && *plan_.crash_at_call == report_.calls) crashing_.push_back(index);
   };
+  if (plan_.trace) {
+    replicas_[index]->engine().on_event([this, index](const Event& event) {
+      std::printf("%8lld replica%zu event %s %s\n", static_cast<long long>(simulator_.now_ms()), index, event.type.c_str(), event.data.dump().c_str());
+    });
+  }
   replicas_[index]->engine().start();
 }
 
@@ -102,6 +112,10 @@ void Run::trouble() {
     }
   }
   for (auto& [id, platform] : world_.platforms) {
+    if (simulator_.chance(plan_.faults.intruder)) {
+      world_.intrude(id);
+      break;
+    }
     if (simulator_.chance(0.01)) world_.user_writes(id);
     if (simulator_.chance(plan_.faults.workload_dies * 0.1)) {
       world_.workload_dies(id);
@@ -171,7 +185,10 @@ void Run::command(Client& client, Wanted wanted) {
     if (client.turn == turn) client.busy = false;
   });
   auto done = [&client, turn, wanted](Result<SessionView> view) {
-    if (client.turn != turn) return;
+    if (client.turn != turn) {  // given up on, and done after all
+      if (view) client.wanted.insert(wanted);
+      return;
+    }
     client.busy = false;
     if (view) client.wanted = {wanted};
   };
@@ -192,7 +209,10 @@ void Run::scale(Client& client) {
   CommandOptions options;
   if (simulator_.chance(0.3)) options.idempotency_key = "scale-" + std::to_string(simulator_.number());
   replica->engine().scale(client.id, up, options, [&client, turn, up](Result<SessionView> view) {
-    if (client.turn != turn) return;
+    if (client.turn != turn) {
+      if (view) client.large.insert(up);
+      return;
+    }
     client.busy = false;
     if (view) client.large = {up};
   });
@@ -240,7 +260,10 @@ void Run::send(Client& client) {
       client.sent[index].acknowledged = true;
       if (queued->message.id.empty()) world_.violate("a message was acknowledged without an id");
     }
-    if (client.turn != turn) return;
+    if (client.turn != turn) {
+      if (queued) client.wanted.insert(Wanted::running);
+      return;
+    }
     client.busy = false;
     if (queued) client.wanted = {Wanted::running};
   });
@@ -355,7 +378,7 @@ void Run::settle() {
   }
   const std::int64_t until = simulator_.now_ms() + plan_.settle_ms;
   std::string why;
-  while (simulator_.now_ms() < until) {
+  while (simulator_.now_ms() < until && world_.violations.size() <= 20) {
     run_until(simulator_.now_ms() + 5'000);
     if (at_rest(why)) return;
     // What waits for a human gets one: losses are accepted, what is lost is given up.
@@ -369,7 +392,7 @@ void Run::settle() {
       const std::string& reason = (*view)->session.operation->reason;
       DeleteOptions wishes;
       wishes.override_losses = reason == "FilesSkipped";
-      wishes.skip_backup = reason == "VolumeLost";
+      wishes.skip_backup = reason == "VolumeLost" || reason == "VolumeForeign";
       if (wishes.skip_backup && !client->volume_taken) world_.violate("the volume of " + client->id + " is said to be lost");
       if (wishes.override_losses) world_.may_lose.insert(client->id);
       if (wishes.skip_backup) world_.may_skip.insert(client->id);

@@ -21,11 +21,12 @@ struct Plan {
   int sessions = 5;
   std::int64_t busy_ms = 300'000;       // how long clients and faults are at work
   std::int64_t settle_ms = 1'800'000;   // how long convergence may take after that
-  double crash = 0.0015;                // of a replica, at each event
+  double crash = 0.0004;                // of a replica, at each event
   double clock_jump = 0.0003;
   bool two_replicas = false;            // the second takes over while the first is paused
   bool lost_volumes = false;
   std::int64_t cache_lag_ms = 0;
+  bool trace = false;                   // print what the engines say
   std::optional<std::uint64_t> crash_at_call;  // exactly one crash, at the n-th mutating call
 };
 

@@ -21,7 +21,9 @@ Plan plan_of(std::uint64_t seed) {
   plan.two_replicas = seed % 4 == 1;
   plan.lost_volumes = seed % 8 == 2;
   plan.cache_lag_ms = seed % 3 == 0 ? 0 : seed % 3 == 1 ? 300 : 2500;
-  if (seed % 5 == 4) plan.crash = 0.01;  // a bad day
+  if (seed % 5 == 4) plan.crash = 0.004;  // a bad day
+  if (seed % 6 == 5) plan.faults.intruder = 0.002;
+  plan.trace = std::getenv("ROOST_SIM_TRACE") != nullptr;
   if (seed % 7 == 6) plan.crash = plan.clock_jump = 0;
   return plan;
 }
@@ -55,6 +57,88 @@ TEST(Simulation, EverySeedKeepsTheInvariantsAndConverges) {
   EXPECT_GT(total.created, 0U);
   EXPECT_GT(total.deleted, 0U);
   EXPECT_GT(total.answered, 0U);
+}
+
+// ---- the harness itself: with a bug in the world it must cry ----
+
+// The first seed of `seeds` in which a violation speaks of one of `words`; 0: none does.
+std::uint64_t noticed(const Sabotage& sabotage, std::uint64_t seeds, const std::vector<std::string>& words) {
+  for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
+    Plan plan = plan_of(seed);
+    plan.lost_volumes = false;
+    plan.sabotage = sabotage;
+    plan.settle_ms = 300'000;
+    const std::string violations = list(run(plan));
+    for (const std::string& word : words) {
+      if (violations.find(word) != std::string::npos) return seed;
+    }
+  }
+  return 0;
+}
+
+TEST(SimulationHarness, NoticesAVerificationThatReadsNothing) {
+  Sabotage sabotage;
+  sabotage.verify_reads_nothing = true;
+  EXPECT_NE(noticed(sabotage, 20, {"without a verified backup"}), 0U);
+}
+
+TEST(SimulationHarness, NoticesABackupThatMissesTheLastWrite) {
+  Sabotage sabotage;
+  sabotage.backup_takes_nothing = true;
+  EXPECT_NE(noticed(sabotage, 20, {"without a verified backup"}), 0U);
+}
+
+TEST(SimulationHarness, NoticesAStoreThatIgnoresConditions) {
+  Sabotage sabotage;
+  sabotage.ignores_conditions = true;
+  EXPECT_NE(noticed(sabotage, 60, {"is lost", "is said to hold", "never delivered"}), 0U);
+}
+
+TEST(SimulationHarness, NoticesAStoreThatForgetsWhatItAcknowledged) {
+  Sabotage sabotage;
+  sabotage.forgets_commits = true;
+  EXPECT_NE(noticed(sabotage, 40, {"is lost", "never delivered", "neither a document"}), 0U);
+}
+
+TEST(SimulationHarness, NoticesMessagesThatAreOfferedOutOfOrder) {
+  Sabotage sabotage;
+  sabotage.offers_out_of_order = true;
+  EXPECT_NE(noticed(sabotage, 40, {"passed over", "came after a later one"}), 0U);
+}
+
+// Of the platform's own guards and the engine's live look, each alone is enough; without both it must cry.
+TEST(SimulationHarness, NoticesALiveObservationThatIsNone) {
+  Sabotage sabotage;
+  sabotage.live_is_cached = sabotage.unguarded = true;
+  bool cried = false;
+  for (std::uint64_t seed = 1; seed <= 100 && !cried; ++seed) {
+    Plan plan = plan_of(seed);
+    plan.lost_volumes = false;
+    plan.faults.intruder = 0.01;
+    plan.cache_lag_ms = 20'000;
+    plan.sabotage = sabotage;
+    plan.settle_ms = 300'000;
+    cried = list(run(plan)).find("without a verified backup") != std::string::npos;
+  }
+  EXPECT_TRUE(cried);
+}
+
+// A short life, with a crash at each call that may change something, one run for each.
+TEST(Simulation, ACrashAtAnyCallLosesNothing) {
+  Plan plan;
+  plan.seed = 77;
+  plan.sessions = 2;
+  plan.crash = plan.clock_jump = 0;
+  plan.busy_ms = 120'000;
+  const Report whole = run(plan);
+  ASSERT_TRUE(whole.violations.empty()) << list(whole);
+  ASSERT_GT(whole.calls, 20U);
+  for (std::uint64_t at = 1; at <= std::min<std::uint64_t>(whole.calls, 150); ++at) {
+    plan.crash_at_call = at;
+    const Report report = run(plan);
+    EXPECT_TRUE(report.violations.empty()) << "a crash at call " << at << list(report);
+    EXPECT_EQ(report.crashes, 1U);
+  }
 }
 
 TEST(Simulation, TheSameSeedGivesTheSameRun) {

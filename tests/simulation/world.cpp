@@ -216,6 +216,14 @@ void World::workload_dies(const std::string& id) {
   changed(id);
 }
 
+void World::intrude(const std::string& id) {
+  SimPlatform& platform = platforms[id];
+  if (!platform.volume || platform.workload.state != WorkloadState::none) return;
+  platform.workload = {WorkloadState::running, "inc-" + std::to_string(++next_), {}, 0};
+  user_writes(id);
+  changed(id);
+}
+
 void World::user_writes(const std::string& id) {
   auto it = platforms.find(id);
   if (it == platforms.end() || !it->second.volume) return;
@@ -237,7 +245,7 @@ Status World::remove_workload(const std::string& id, const std::string& incarnat
   auto it = platforms.find(id);
   if (it == platforms.end() || it->second.workload.state == WorkloadState::none) return {};
   SimWorkload& workload = it->second.workload;
-  if (workload.incarnation != incarnation) return Error{Code::conflict, "another incarnation", 0};
+  if (workload.incarnation != incarnation && !sabotage.unguarded) return Error{Code::conflict, "another incarnation", 0};
   simulator.cancel(workload.event);
   workload = {};
   changed(id);
@@ -248,7 +256,7 @@ Status World::remove_volume(const std::string& id, const Volume& volume) {
   auto it = platforms.find(id);
   if (it == platforms.end() || !it->second.volume) return {};
   if (it->second.volume->uid != volume.uid) return Error{Code::conflict, "another volume", 0};
-  if (it->second.workload.state != WorkloadState::none) return Error{Code::conflict, "a workload uses it", 0};
+  if (it->second.workload.state != WorkloadState::none && !sabotage.unguarded) return Error{Code::conflict, "a workload uses it", 0};
   for (const auto& [key, task] : tasks) {
     const bool uses = task.spec.id == id && task.spec.kind == TaskKind::backup;  // a finished pod keeps its volume
     if (uses) return Error{Code::conflict, "a task uses it", 0};

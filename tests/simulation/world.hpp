@@ -29,6 +29,7 @@ struct Faults {
   double corrupt = 0.05;         // the stored archive does not read back
   double unreadable = 0.03;      // a user's file that the backup cannot read
   double disk_full = 0.1;        // chance that a task meets a full disk
+  double intruder = 0;           // somebody else starts a workload, at each event
   double cancelled_watch = 0.02;
   double expired_watch = 0.01;
 };
@@ -37,6 +38,7 @@ struct Faults {
 struct Sabotage {
   bool verify_reads_nothing = false;      // verify succeeds without looking at the archive
   bool live_is_cached = false;            // a live observation is a cached one
+  bool unguarded = false;                 // the platform removes what is in use
   bool ignores_conditions = false;        // a commit's conditions are not checked
   bool forgets_commits = false;           // some acknowledged commits were never made
   bool backup_takes_nothing = false;      // the archive lacks the last thing that was written
@@ -116,6 +118,7 @@ class World {
 
   void user_writes(const std::string& id);  // into a workspace that is up
   void workload_dies(const std::string& id);
+  void intrude(const std::string& id);      // a workload that no engine asked for
   void lose_volume(const std::string& id);  // somebody took it away
 
   // ---- watches: what changed, in order ----
