@@ -172,7 +172,9 @@ Json whole(const SessionSnapshot& snapshot, std::string_view workspace_url) {
   const Session& session = snapshot.session;
   const Observed& observed = session.observed;
   Json body = summary(snapshot, workspace_url);
-  body.set("reason", session.reason).set("message", session.message);
+  const bool deleting = session.wanted == Wanted::deleted && session.operation;  // then it is the operation that has something to say
+  body.set("reason", deleting ? session.operation->reason : session.reason);
+  body.set("message", deleting ? session.operation->message : session.message);
   body.set("conditions", conditions(session));
   body.set("wanted", Json::object({{"state", to_string(session.wanted)}, {"size", to_json(session.wanted_size)}}));
   body.set("observed", Json::object({{"replicas", observed.replicas},

@@ -172,7 +172,7 @@ def test_a_full_backup_disk_blocks_the_delete_with_its_reason_and_keeps_the_data
 def test_a_full_data_disk_refuses_and_recovers(build, tmp_path):
     small = tmp_path / "data"
     small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", small], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", small], check=True)
     try:
         with Daemon(build, {"ROOST_DATA_DIR": str(small)}) as daemon:
             uuid = daemon.create(running=False)
