@@ -168,9 +168,7 @@ Json task_document(const JobState& job, const PodState* pod) {
   if (job.succeeded) return failed_task(document, "NoResult", "the task's container ended well but left no result");
   if (job.reason == "DeadlineExceeded") return failed_task(document, "DeadlineExceeded", job.message);
   if (pod == nullptr) return failed_task(document, "Killed", "the task's pod is gone: its node was lost, or somebody deleted it");
-  const bool killed =
-      is_one_of(pod->trouble, {"OOMKilled", "Evicted", "NodeLost", "Terminated", "Preempting"}) || pod->trouble.empty();
-  return failed_task(document, killed ? "Killed" : pod->trouble, pod->trouble + ": " + pod->message);
+  return failed_task(document, "Killed", "the task ended without a word of its own: " + pod->trouble + ": " + pod->message);
 }
 
 }  // namespace roost::kubernetes

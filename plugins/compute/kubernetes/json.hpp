@@ -69,7 +69,8 @@ class Json {
   Data data_;
 };
 
-// `over` laid over `base`: objects member by member (a null member removes), lists of named objects by name, anything else replaces.
+// `over` laid over `base`: objects member by member (a null member removes), lists of named objects by name, anything else
+// replaces.
 [[nodiscard]] Json merge(Json base, const Json& over);
 // Whether everything that `wanted` says is so in `live`, which may say more (what the server filled in).
 [[nodiscard]] bool contains(const Json& live, const Json& wanted);

@@ -25,7 +25,8 @@ class TestCall {
     raw_.size = sizeof raw_;
     raw_.cancel_fd = fd_;
     raw_.deadline_ns = static_cast<std::uint64_t>(
-        std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch() + limit).count());
+        std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch() + limit)
+            .count());
   }
   ~TestCall() { ::close(fd_); }
   TestCall(const TestCall&) = delete;

@@ -1,0 +1,218 @@
+// What goes wrong between Roost and an API server: lost answers, overload, expired watches, refused tokens, a restart.
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+
+#include "plugins/compute/kubernetes_fixture.hpp"
+
+extern char** environ;
+
+namespace roost::kubernetes {
+namespace {
+
+std::string read_all(const std::string& path) {
+  std::ifstream in(path);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+void write_all(const std::string& path, const std::string& text) {
+  std::ofstream(path + ".new") << text;
+  ASSERT_EQ(std::rename((path + ".new").c_str(), path.c_str()), 0);
+}
+
+// tests/cluster/fault_proxy.py before the test's API server, in a directory of its own.
+class FaultProxy {
+ public:
+  explicit FaultProxy(const std::string& cluster) {
+    char name[] = "/tmp/roost-faults-XXXXXX";
+    directory_ = ::mkdtemp(name);
+    rules("[]");
+    const std::string token = read_all(cluster + "/token");
+    write_all(directory_ + "/rules.token", token);
+    write_all(directory_ + "/token", token);
+    const std::string config = read_all(cluster + "/kubeconfig");
+    const std::size_t begin = config.find("server: ") + 8;
+    const std::string server = config.substr(begin, config.find('\n', begin) - begin);
+    std::vector<std::string> words = {"python3",
+                                      std::string(ROOST_SOURCE_DIR) + "/tests/cluster/fault_proxy.py",
+                                      server,
+                                      cluster + "/server.crt",
+                                      cluster + "/server.key",
+                                      cluster + "/ca.crt",
+                                      directory_ + "/rules"};
+    std::vector<char*> arguments;
+    for (std::string& word : words) arguments.push_back(word.data());
+    arguments.push_back(nullptr);
+    int output[2];
+    EXPECT_EQ(::pipe(output), 0);
+    posix_spawn_file_actions_t actions;
+    ::posix_spawn_file_actions_init(&actions);
+    ::posix_spawn_file_actions_adddup2(&actions, output[1], 1);
+    EXPECT_EQ(::posix_spawnp(&pid_, "python3", &actions, nullptr, arguments.data(), environ), 0);
+    ::posix_spawn_file_actions_destroy(&actions);
+    ::close(output[1]);
+    FILE* lines = ::fdopen(output[0], "r");
+    int port = 0;
+    EXPECT_EQ(std::fscanf(lines, "%d", &port), 1);
+    std::fclose(lines);
+    write_all(directory_ + "/kubeconfig",
+              "current-context: test\ncontexts: [{name: test, context: {cluster: test, user: test}}]\n"
+              "clusters: [{name: test, cluster: {server: \"https://127.0.0.1:" +
+                  std::to_string(port) + "\", certificate-authority: " + cluster +
+                  "/ca.crt}}]\nusers: [{name: test, user: {tokenFile: token}}]\n");
+  }
+  ~FaultProxy() {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+    for (const char* file : {"/rules", "/rules.token", "/token", "/kubeconfig"}) std::remove((directory_ + file).c_str());
+    std::remove(directory_.c_str());
+  }
+  FaultProxy(const FaultProxy&) = delete;
+  FaultProxy& operator=(const FaultProxy&) = delete;
+  [[nodiscard]] Json config() const { return Json::object({{"kubeconfig", directory_ + "/kubeconfig"}}); }
+  void rules(const std::string& json) const { write_all(directory_ + "/rules", json); }
+  void token(const std::string& token) const { write_all(directory_ + "/token", token); }
+
+ private:
+  std::string directory_;
+  pid_t pid_ = -1;
+};
+
+class KubernetesFaults : public KubernetesTest {};
+
+TEST_F(KubernetesFaults, OverloadAndPassingErrorsAreRepeated) {
+  const FaultProxy proxy(cluster_dir());
+  const auto compute = open(proxy.config());
+  observe(*compute, "000000d1");
+  proxy.rules(R"([{"match":"POST /api/v1","do":"answer","status":429,"retry_after":0,"times":2},
+                  {"match":"POST /apis/apps","do":"answer","status":503,"times":1},
+                  {"match":"POST /apis/apps","do":"answer","status":500,"reason":"InternalError","times":1}])");
+  apply(*compute, spec("000000d1", 1, "running"));
+  wait_ready(*compute, "000000d1");
+}
+
+TEST_F(KubernetesFaults, AnOverloadThatLastsIsUnavailable) {
+  const FaultProxy proxy(cluster_dir());
+  const auto compute = open(proxy.config());
+  observe(*compute, "000000d2");
+  proxy.rules(R"([{"match":"POST ","do":"answer","status":429,"retry_after":2}])");
+  try {
+    const TestCall call(std::chrono::seconds(1));
+    compute->apply(call, spec("000000d2", 1, "running").dump());
+    FAIL() << "it was applied";
+  } catch (const sdk::Failure& failure) {
+    EXPECT_EQ(failure.code(), ROOST_UNAVAILABLE);
+    EXPECT_EQ(failure.retry_after_ms(), 2000u);
+  }
+}
+
+TEST_F(KubernetesFaults, ALostAnswerIsUnknownAndTheRepeatFindsItsOwnWork) {
+  const FaultProxy proxy(cluster_dir());
+  const auto compute = open(proxy.config());
+  observe(*compute, "000000d3");
+  proxy.rules(R"([{"match":"POST /api/v1/namespaces/)" + space_ + R"(/persistentvolumeclaims","do":"lose"}])");
+  EXPECT_EQ(code_of([&] { apply(*compute, spec("000000d3", 1, "running")); }), ROOST_OUTCOME_UNKNOWN);
+  EXPECT_TRUE(exists(core("persistentvolumeclaims/pvc-000000d3")));
+  const std::string uid = get(core("persistentvolumeclaims/pvc-000000d3"))["metadata"]["uid"].str();
+  proxy.rules(R"([{"match":"POST /apis/apps/v1/namespaces/)" + space_ + R"(/deployments","do":"lose"}])");
+  EXPECT_EQ(code_of([&] { apply(*compute, spec("000000d3", 1, "running")); }), ROOST_OUTCOME_UNKNOWN);
+  proxy.rules("[]");
+  apply(*compute, spec("000000d3", 1, "running"));
+  EXPECT_EQ(wait_ready(*compute, "000000d3")["volume"]["uid"].str(), uid);
+  EXPECT_EQ(get(core("pods?labelSelector=uuid%3D000000d3"))["items"].items().size(), 1u);
+}
+
+TEST_F(KubernetesFaults, ADeadlineAndACancelEndACallThatHangs) {
+  const FaultProxy proxy(cluster_dir());
+  const auto compute = open(proxy.config());
+  observe(*compute, "000000d4");
+  proxy.rules(R"([{"match":"/persistentvolumeclaims","do":"hang"}])");
+  const auto began = std::chrono::steady_clock::now();
+  EXPECT_EQ(code_of([&] {
+              const TestCall call(std::chrono::milliseconds(300));
+              compute->apply(call, spec("000000d4", 1, "running").dump());
+            }),
+            ROOST_OUTCOME_UNKNOWN);
+  EXPECT_EQ(code_of([&] {
+              const TestCall call(std::chrono::milliseconds(300));
+              compute->observe(call, "000000d4", ROOST_OBSERVE_LIVE);
+            }),
+            ROOST_DEADLINE);
+  const TestCall call;
+  std::thread canceller([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    call.cancel();
+  });
+  EXPECT_EQ(code_of([&] { compute->observe(call, "000000d4", ROOST_OBSERVE_LIVE); }), ROOST_CANCELLED);
+  canceller.join();
+  EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(20));
+}
+
+TEST_F(KubernetesFaults, AnUnreachableServerIsUnavailableAndNothingWasDone) {
+  auto proxy = std::make_unique<FaultProxy>(cluster_dir());
+  const auto compute = open(proxy->config());
+  observe(*compute, "000000d5");
+  proxy.reset();
+  EXPECT_EQ(code_of([&] { apply(*compute, spec("000000d5", 1, "running")); }), ROOST_UNAVAILABLE);
+  EXPECT_EQ(observe(*compute, "000000d5")["workload"]["state"].str(), "none") << "the view still answers";
+}
+
+TEST_F(KubernetesFaults, AnExpiredWatchListsAgain) {
+  const FaultProxy proxy(cluster_dir());
+  // Every watch of pods that begins is told once, inside a 200, that its version is too old.
+  proxy.rules(R"([{"match":"/pods?watch=1","do":"event","times":2,
+                   "body":{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired","message":"too old resource version"}}}])");
+  const auto compute = open(proxy.config());
+  apply(*compute, spec("000000d6", 1, "running"));
+  wait_ready(*compute, "000000d6");
+}
+
+TEST_F(KubernetesFaults, WhatVanishedWhileNobodyWatchedIsGoneAfterTheNextList) {
+  const FaultProxy proxy(cluster_dir());
+  const auto compute = open(proxy.config());
+  apply(*compute, spec("000000d7", 1, "stopped"));
+  apply(*compute, spec("000000d8", 1, "stopped"));
+  ASSERT_EQ(observe(*compute, "000000d7")["volume"]["state"].str(), "present");
+  const auto late = open(Json::object({{"kubeconfig", proxy.config()["kubeconfig"]}}));
+  ASSERT_TRUE(eventually("the volume seen", [&] { return observe(*late, "000000d7")["volume"]["state"].str() == "present"; }));
+  proxy.rules(
+      R"([{"match":"watch=1","do":"answer","status":410,"reason":"Expired","times":14},{"match":"watch=1","do":"cut","times":14}])");
+  destroy(core("persistentvolumeclaims/pvc-000000d7"));
+  ASSERT_TRUE(eventually("its end seen", [&] { return observe(*late, "000000d7")["volume"]["state"].str() == "missing"; }));
+  EXPECT_EQ(observe(*late, "000000d8")["volume"]["state"].str(), "present");
+}
+
+TEST_F(KubernetesFaults, ARotatedTokenIsReadAgainWhenTheOldOneIsRefused) {
+  const FaultProxy proxy(cluster_dir());
+  const auto compute = open(proxy.config());
+  observe(*compute, "000000d9");
+  proxy.rules(R"([{"match":"/api","do":"token","token":"the-new-one"}])");
+  proxy.token("the-new-one\n");
+  apply(*compute, spec("000000d9", 1, "running"));
+  wait_ready(*compute, "000000d9");
+  proxy.token("a-wrong-one\n");
+  proxy.rules(R"([{"match":"/api","do":"token","token":"the-third"}])");
+  EXPECT_EQ(code_of([&] { apply(*compute, spec("000000d9", 2, "stopped")); }), ROOST_DENIED);
+}
+
+TEST_F(KubernetesFaults, AnApiServersRestartIsRiddenOut) {
+  const auto compute = open();
+  apply(*compute, spec("000000da", 1, "running"));
+  wait_ready(*compute, "000000da");
+  const std::string restart =
+      std::string(ROOST_SOURCE_DIR) + "/tests/cluster/cluster restart_apiserver " + cluster_dir() + " >/dev/null 2>&1";
+  ASSERT_EQ(std::system(restart.c_str()), 0);
+  ASSERT_TRUE(eventually("sleep", [&] { return code_of([&] { apply(*compute, spec("000000da", 2, "stopped")); }) == ROOST_OK; }));
+  ASSERT_TRUE(
+      eventually("the watch is back", [&] { return observe(*compute, "000000da")["workload"]["state"].str() == "none"; }));
+  apply(*compute, spec("000000da", 3, "running"));
+  wait_ready(*compute, "000000da");
+}
+
+}  // namespace
+}  // namespace roost::kubernetes

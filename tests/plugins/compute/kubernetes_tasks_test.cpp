@@ -1,0 +1,151 @@
+// Tasks as Jobs on a real API server. The fake nodes leave the results that roost-agent would (tests/cluster/stages.yaml).
+#include "plugins/compute/kubernetes_fixture.hpp"
+
+namespace roost::kubernetes {
+namespace {
+
+class KubernetesTasks : public KubernetesTest {
+ protected:
+  // A session that is asleep, with its volume.
+  std::string sleeping(Compute& compute, const std::string& id) {
+    return apply(compute, spec(id, 1, "stopped"))["volume"]["uid"].str();
+  }
+  static Json task(const std::string& id, const std::string& kind, std::int64_t attempt, const std::string& uid) {
+    const Json mount = Json::object({{"path", "/backups"}, {"writable", true}, {"claim", "backups"}});
+    Json document = Json::object({{"id", id},
+                                  {"user_id", "user@example.com"},
+                                  {"operation", "0badcafe"},
+                                  {"attempt", attempt},
+                                  {"kind", kind},
+                                  {"archive", "workspace-" + id + "-20260101T000000Z.zip"},
+                                  {"backup_id", id + "-20260101T000000Z"},
+                                  {"backup", Json::object({{"manifest", "/usr/lib/roost/plugins/backup-directory.roost.json"},
+                                                           {"config", Json::object({{"path", "/backups"}})},
+                                                           {"mounts", Json::array({mount})}})}});
+    if (kind != "verify")
+      document.set("volume", Json::object({{"name", "pvc-" + id}, {"token", "token-of-" + id}, {"uid", uid}}));
+    return document;
+  }
+  void SetUp() override {
+    KubernetesTest::SetUp();
+    if (IsSkipped()) return;
+    const Json size = Json::object({{"requests", Json::object({{"storage", "50Gi"}})}});
+    post(core("persistentvolumeclaims"),
+         Json::object({{"metadata", Json::object({{"name", "backups"}})},
+                       {"spec", Json::object({{"accessModes", Json::array({"ReadWriteMany"})}, {"resources", size}})}}));
+  }
+  static Json start(Compute& compute, const Json& spec) {
+    const TestCall call;
+    return Json::parse(compute.task_start(call, spec.dump()), "task");
+  }
+  static std::string name(const Json& task) {
+    return Json::object({{"id", task["id"]}, {"operation", task["operation"]}, {"attempt", task["attempt"]}}).dump();
+  }
+  static Json look(Compute& compute, const Json& task) {
+    const TestCall call;
+    return Json::parse(compute.task_observe(call, name(task)), "task");
+  }
+  static Json wait_end(Compute& compute, const Json& task) {
+    Json last;
+    EXPECT_TRUE(eventually("the task's end", [&] {
+      last = look(compute, task);
+      return last["state"].str() != "running";
+    })) << last.dump();
+    return last;
+  }
+  static void forget(Compute& compute, const Json& task) {
+    const TestCall call;
+    compute.task_remove(call, name(task));
+  }
+};
+
+TEST_F(KubernetesTasks, CopiesVerifiesAndReleasesTheVolume) {
+  const auto compute = open();
+  const std::string uid = sleeping(*compute, "0000beef");
+  const Json backup = task("0000beef", "backup", 1, uid);
+  EXPECT_EQ(look(*compute, backup)["state"].str(), "none");
+  EXPECT_EQ(start(*compute, backup)["state"].str(), "running");
+  EXPECT_EQ(start(*compute, backup)["attempt"].integer(), 1) << "a repeated start finds it";
+  const Json copied = wait_end(*compute, backup);
+  EXPECT_EQ(copied["state"].str(), "succeeded") << copied.dump();
+  EXPECT_EQ(copied["receipt"]["operation_id"].str(), "0badcafe");
+  EXPECT_EQ(get(batch("jobs?labelSelector=session-uuid"))["items"].items().size(), 0u) << "the guide shows one Job only";
+  EXPECT_EQ(code_of([&] { remove_volume(*compute, "0000beef", uid); }), ROOST_CONFLICT)
+      << "its finished pod still names the claim";
+  forget(*compute, backup);
+  EXPECT_FALSE(exists(batch("jobs/backup-0000beef-0badcafe")));
+  EXPECT_EQ(look(*compute, backup)["state"].str(), "none");
+
+  const Json verify = task("0000beef", "verify", 2, "");
+  start(*compute, verify);
+  EXPECT_EQ(wait_end(*compute, verify)["state"].str(), "succeeded");
+  forget(*compute, verify);
+  const Json jobs = get(batch("jobs?labelSelector=session-uuid%3D0000beef%2Cjob-type%3Dbackup"));
+  ASSERT_EQ(jobs["items"].items().size(), 1u);
+  EXPECT_EQ(jobs["items"].items()[0]["metadata"]["name"].str(), "backup-0000beef");
+  EXPECT_EQ(jobs["items"].items()[0]["spec"]["ttlSecondsAfterFinished"].integer(), 86400);
+}
+
+TEST_F(KubernetesTasks, AVerifyMakesRoomForTheNextOne) {
+  const auto compute = open();
+  sleeping(*compute, "0000bee2");
+  Json verify = task("0000bee2", "verify", 2, "");
+  start(*compute, verify);
+  EXPECT_EQ(wait_end(*compute, verify)["state"].str(), "succeeded");
+  verify.set("operation", "0badcaff");
+  EXPECT_EQ(look(*compute, verify)["state"].str(), "none") << "only this operation's outcome counts";
+  start(*compute, verify);
+  const Json second = wait_end(*compute, verify);
+  EXPECT_EQ(second["receipt"]["operation_id"].str(), "0badcaff") << second.dump();
+}
+
+TEST_F(KubernetesTasks, TellsWhyATaskFailed) {
+  const auto compute = open(Json::object({{"task", Json::object({{"command", Json::array({"fail"})}})}}));
+  const Json backup = task("0000bee3", "backup", 1, sleeping(*compute, "0000bee3"));
+  start(*compute, backup);
+  const Json failed = wait_end(*compute, backup);
+  EXPECT_EQ(failed["state"].str(), "failed");
+  EXPECT_EQ(failed["reason"].str(), "NoSpace");
+}
+
+TEST_F(KubernetesTasks, AVanishedPodIsAFailureAndTheNextAttemptGoesOn) {
+  const auto hanging = open(Json::object({{"task", Json::object({{"command", Json::array({"hang"})}})}}));
+  const std::string uid = sleeping(*hanging, "0000bee4");
+  const Json first = task("0000bee4", "backup", 1, uid);
+  start(*hanging, first);
+  const std::string pods = core("pods?labelSelector=batch.kubernetes.io%2Fjob-name%3Dbackup-0000bee4-0badcafe");
+  ASSERT_TRUE(eventually("its pod", [&] { return !get(pods)["items"].items().empty(); }));
+  destroy(core("pods/" + get(pods)["items"].items()[0]["metadata"]["name"].str()));
+  const Json lost = wait_end(*hanging, first);
+  EXPECT_EQ(lost["state"].str(), "failed") << lost.dump();
+  EXPECT_EQ(lost["reason"].str(), "Killed");
+  forget(*hanging, first);
+  const auto compute = open();
+  const Json second = task("0000bee4", "backup", 2, uid);
+  start(*compute, second);
+  EXPECT_EQ(wait_end(*compute, second)["state"].str(), "succeeded");
+  EXPECT_TRUE(exists(core("persistentvolumeclaims/pvc-0000bee4")));
+}
+
+TEST_F(KubernetesTasks, StopsARunningTask) {
+  const auto compute = open(Json::object({{"task", Json::object({{"command", Json::array({"hang"})}})}}));
+  const Json backup = task("0000bee5", "backup", 1, sleeping(*compute, "0000bee5"));
+  start(*compute, backup);
+  EXPECT_EQ(look(*compute, backup)["state"].str(), "running");
+  forget(*compute, backup);
+  EXPECT_FALSE(exists(batch("jobs/backup-0000bee5-0badcafe")));
+  EXPECT_EQ(get(core("pods?labelSelector=roost.dev%2Fsession%3D0000bee5"))["items"].items().size(), 0u);
+  EXPECT_TRUE(eventually("its Secret's end", [&] { return !exists(core("secrets/backup-0000bee5-0badcafe")); }));
+  forget(*compute, backup);  // unknown is success
+}
+
+TEST_F(KubernetesTasks, RefusesAnotherVolume) {
+  const auto compute = open();
+  sleeping(*compute, "0000bee6");
+  EXPECT_EQ(code_of([&] { start(*compute, task("0000bee6", "backup", 1, "not-its-uid")); }), ROOST_CONFLICT);
+  EXPECT_EQ(code_of([&] { start(*compute, task("0000bee7", "backup", 1, "gone")); }), ROOST_CONFLICT);
+  EXPECT_EQ(get(batch("jobs"))["items"].items().size(), 0u);
+}
+
+}  // namespace
+}  // namespace roost::kubernetes
