@@ -67,6 +67,9 @@ class Api::Impl {
   SessionView visible(const Request& request, const Responder& respond, const PrincipalView& who);
   void answer_missing(std::string id, const Responder& respond, const PrincipalView& who);
   static http::Response not_found(std::string_view id);
+  // False until the engine was ready once: until then what is not in memory may still be in the store.
+  bool loaded();
+  static http::Response loading();
   static http::Response failure(Error error);  // of the engine
   Status audit(AuditNote note) const;
 
@@ -108,6 +111,7 @@ class Api::Impl {
   const Hooks hooks_;
   std::atomic<std::shared_ptr<State>> state_;
   std::atomic<bool> draining_{false};
+  std::atomic<bool> loaded_{false};
   struct Rule {
     std::string method;
     Access access;

@@ -331,6 +331,33 @@ TEST_F(HandlersTest, EventsTellASessionsStory) {
   EXPECT_EQ(get("/events?user_id=u", kAliceReads).status, 403);
 }
 
+TEST_F(HandlersTest, BeforeTheSessionsAreLoadedNothingIsSaidToBeMissing) {
+  const std::string id = create();
+  simulation::Replica restarted(world, EngineOptions{});
+  Hooks hooks;
+  hooks.workspace_url = [](const std::string& of) { return of; };
+  Api fresh(restarted.engine(), simulator, random, std::move(hooks), options({}, {}));
+  http::Router routes;
+  fresh.register_routes(routes);
+  router = std::move(routes);
+  gatekeeper = fresh.gatekeeper();
+  for (const auto& [method, target] : {std::pair<std::string, std::string>{"GET", "/session/" + id + "/status"},
+                                       {"GET", "/sessions"},
+                                       {"DELETE", "/session/" + id},
+                                       {"POST", "/session/" + id + "/sleep"}}) {
+    const Answer early = call(method, target);
+    EXPECT_EQ(early.status, 503) << method << " " << target << early.body;
+    EXPECT_FALSE(early.header("retry-after").empty());
+  }
+  EXPECT_EQ(get("/health", "").status, 200);
+  EXPECT_EQ(get("/ready", "").status, 503);
+  restarted.engine().start();
+  ASSERT_TRUE(until([&] { return restarted.engine().ready().ok(); }));
+  EXPECT_EQ(get("/session/" + id + "/status").status, 200);
+  EXPECT_EQ(get("/sessions").json()["count"].as_int(), 1);
+  gatekeeper = api->gatekeeper();
+}
+
 TEST_F(HandlersTest, TheDocumentShowsNoSecret) {
   const std::string id = create();
   const Session& session = replica->engine().reads().find(id)->session;
