@@ -164,7 +164,11 @@ bool Connection::step_head() {
   const auto read = reader_.next(input_, request_);
   input_.remove_prefix(read.consumed);
   if (read.event == RequestReader::Event::head) {
-    begin_request();
+    try {
+      begin_request();
+    } catch (...) {  // a gatekeeper's defect
+      refuse(problem(500, "the request failed because of a defect in the server"));
+    }
     return true;
   }
   if (read.event == RequestReader::Event::refused) {
@@ -332,7 +336,10 @@ int Connection::wanted() const {
 }
 
 void Connection::wait() {
-  loop_->wait_for(socket_, wanted());
+  if (!loop_->wait_for(socket_, wanted())) {
+    close();
+    return;
+  }
   if (proxy_) proxy_->client_drained();
 }
 

@@ -111,23 +111,28 @@ void Loop::open(const Poco::Net::Socket& socket, std::shared_ptr<Pollable> owner
   slots_[descriptor] = Slot{socket.impl(), std::move(owner), 0};
 }
 
-void Loop::wait_for(const Poco::Net::Socket& socket, int mode) {
+bool Loop::wait_for(const Poco::Net::Socket& socket, int mode) {
   Slot* found = slot(socket);
-  if (found == nullptr || found->mode == mode) return;
-  if (mode == 0) {
-    poll_set_.remove(socket);
-  } else if (found->mode == 0) {
-    poll_set_.add(socket, mode);
-  } else {
-    poll_set_.update(socket, mode);
+  if (found == nullptr || found->mode == mode) return true;
+  try {
+    if (mode == 0) {
+      poll_set_.remove(socket);
+    } else if (found->mode == 0) {
+      poll_set_.add(socket, mode);
+    } else {
+      poll_set_.update(socket, mode);
+    }
+  } catch (const Poco::Exception&) {
+    return false;
   }
   found->mode = mode;
+  return true;
 }
 
 void Loop::close(Poco::Net::Socket socket) {
   Slot* found = slot(socket);
   if (found == nullptr) return;
-  wait_for(socket, 0);
+  (void)wait_for(socket, 0);
   // The owner may be the caller, so it is let go of only after this turn's work.
   auto owner = std::move(found->owner);
   *found = Slot{};

@@ -81,7 +81,8 @@ class Loop {
   [[nodiscard]] bool is_current() const;  // any thread
 
   void open(const Poco::Net::Socket& socket, std::shared_ptr<Pollable> owner);
-  void wait_for(const Poco::Net::Socket& socket, int mode);  // 0: nothing
+  // 0: nothing. False: the kernel refuses to watch it (its limits); then it must be closed.
+  [[nodiscard]] bool wait_for(const Poco::Net::Socket& socket, int mode);
   void close(Poco::Net::Socket socket);
 
   void arm(Deadline& deadline, std::int64_t duration_ns);

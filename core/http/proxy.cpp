@@ -299,7 +299,12 @@ void ProxyExchange::wait() {
     const bool wanted = state_ == State::waiting || state_ == State::answering || state_ == State::tunnel;
     if (wanted && !upstream_ended_ && client_ != nullptr && client_->client_out().size() < kBuffer) mode |= Loop::kRead;
   }
-  loop_->wait_for(*socket_, mode);
+  if (loop_->wait_for(*socket_, mode)) return;
+  if (state_ == State::waiting) {
+    fail(Code::unavailable, "the upstream cannot be watched: the system's limits are reached");
+  } else {
+    state_ = State::broken;
+  }
 }
 
 void ProxyExchange::expired(Deadline& deadline) {

@@ -26,7 +26,7 @@ class Acceptor final : public Pollable, public std::enable_shared_from_this<Acce
 
   void open() {
     loops_.front()->loop->open(listener_, shared_from_this());
-    loops_.front()->loop->wait_for(listener_, Loop::kRead);
+    listen();
   }
 
   void close() {
@@ -43,16 +43,20 @@ class Acceptor final : public Pollable, public std::enable_shared_from_this<Acce
       }
       if (accepted.error == EAGAIN || accepted.error == EWOULDBLOCK) return;
       if (accepted.error == EMFILE || accepted.error == ENFILE || accepted.error == ENOBUFS || accepted.error == ENOMEM) {
-        loops_.front()->loop->wait_for(listener_, 0);  // the listener would be ready for ever
+        (void)loops_.front()->loop->wait_for(listener_, 0);  // the listener would be ready for ever
         loops_.front()->loop->arm(pause_, kAcceptPauseNs);
         return;
       }
     }
   }
 
-  void expired(Deadline&) override { loops_.front()->loop->wait_for(listener_, Loop::kRead); }
+  void expired(Deadline&) override { listen(); }
 
  private:
+  void listen() {
+    if (!loops_.front()->loop->wait_for(listener_, Loop::kRead)) loops_.front()->loop->arm(pause_, kAcceptPauseNs);
+  }
+
   void admit(Accepted accepted) {
     Counters& counters = context_->counters;
     counters.accepted.fetch_add(1, std::memory_order_relaxed);
