@@ -6,7 +6,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <fstream>
+#include <future>
 #include <iterator>
 #include <thread>
 
@@ -71,62 +73,96 @@ TEST_F(SqliteTest, The_file_and_what_is_beside_it_belong_to_one_user_only) {
   ::umask(before);
 }
 
-TEST_F(SqliteTest, Commits_that_wait_together_share_one_transaction) {
-  sdk::Log log;
-  auto database = Database::open({path(), 0, 60'000}, log);
-  // Somebody else holds the write lock: what comes meanwhile waits, and is then done together.
-  sqlite3* other = nullptr;
-  ASSERT_EQ(sqlite3_open(path().c_str(), &other), SQLITE_OK);
-  ASSERT_EQ(sqlite3_exec(other, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr), SQLITE_OK);
-  const std::uint64_t before = database->groups();
-  std::atomic<int> ok{0}, begun{0};
-  std::vector<std::thread> threads;
-  for (int i = 0; i < 32; ++i) {
-    threads.emplace_back([&, i] {
-      const RawCall raw;
-      const sdk::Call call(&raw.raw);
-      const std::string key = "k" + std::to_string(i);
-      ++begun;
-      const Outcome outcome = database->write(call, make_commit(database->clock(), "p", {}, {{ROOST_PUT, key, "x", 0}}));
-      ok += outcome.failure ? 0 : 1;
+// A writer that is held up: its first part waits until it is let go, so that what comes meanwhile must wait.
+class HeldUp {
+ public:
+  explicit HeldUp(Database& database) : database_(database) {
+    thread_ = std::thread([this] {
+      const RawCall raw(120'000);
+      std::shared_future<void> go = go_.get_future().share();
+      const Outcome outcome = database_.write(sdk::Call(&raw.raw), [go](WriterStatements&) {
+        go.wait();
+        return Outcome{};
+      });
+      EXPECT_FALSE(outcome.failure);
     });
+    EXPECT_TRUE(eventually([&] { return database_.busy(); }));
   }
-  ASSERT_TRUE(eventually([&] { return begun == 32 && database->waiting() >= 31; }));
-  EXPECT_EQ(database->groups(), before);
-  ASSERT_EQ(sqlite3_exec(other, "COMMIT", nullptr, nullptr, nullptr), SQLITE_OK);
-  sqlite3_close(other);
+  ~HeldUp() { let_go(); }
+  void let_go() {
+    if (!thread_.joinable()) return;
+    go_.set_value();
+    thread_.join();
+  }
+
+ private:
+  Database& database_;
+  std::promise<void> go_;
+  std::thread thread_;
+};
+
+// Puts one document; the code.
+roost_code write(Database& database, const std::string& key, int timeout_ms) {
+  const RawCall raw(timeout_ms);
+  try {
+    const Outcome outcome =
+        database.write(sdk::Call(&raw.raw), make_commit(database.clock(), "p", {}, {{ROOST_PUT, key, "x", 0}}));
+    return outcome.failure ? outcome.failure->code() : ROOST_OK;
+  } catch (const sdk::Failure& failure) {
+    return failure.code();
+  }
+}
+
+TEST_F(SqliteTest, Commits_that_wait_together_share_one_transaction) {
+  auto database = Database::open({path(), 0, 60'000}, sdk::Log());
+  const std::uint64_t before = database->groups();
+  std::atomic<int> ok{0};
+  std::vector<std::thread> threads;
+  {
+    HeldUp held(*database);
+    for (int i = 0; i < 32; ++i) {
+      threads.emplace_back([&, i] { ok += write(*database, "k" + std::to_string(i), 120'000) == ROOST_OK ? 1 : 0; });
+    }
+    EXPECT_TRUE(eventually([&] { return database->waiting() == 32; }));
+    held.let_go();
+  }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(ok, 32);
-  EXPECT_LE(database->groups() - before, 2u);  // the one that was tried already, and all the others
+  EXPECT_EQ(database->groups() - before, 2u);  // the one that was held up, and all the others
   Database::close(database);
 }
 
 TEST_F(SqliteTest, A_commit_whose_deadline_passes_while_it_waits_was_not_done) {
-  sdk::Log log;
-  auto database = Database::open({path(), 0, 60'000}, log);
-  sqlite3* other = nullptr;
-  ASSERT_EQ(sqlite3_open(path().c_str(), &other), SQLITE_OK);
-  ASSERT_EQ(sqlite3_exec(other, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr), SQLITE_OK);
-  const auto write = [&](const char* key, int timeout_ms) {
-    const RawCall raw(timeout_ms);
-    const sdk::Call call(&raw.raw);
-    try {
-      const Outcome outcome = database->write(call, make_commit(database->clock(), "p", {}, {{ROOST_PUT, key, "x", 0}}));
-      return outcome.failure ? outcome.failure->code() : ROOST_OK;
-    } catch (const sdk::Failure& failure) {
-      return failure.code();
-    }
-  };
-  std::thread first([&] { EXPECT_EQ(write("first", 60'000), ROOST_OK); });
-  ASSERT_TRUE(eventually([&] { return database->busy(); }));
-  EXPECT_EQ(write("waiting", 30), ROOST_DEADLINE);
-  ASSERT_EQ(sqlite3_exec(other, "COMMIT", nullptr, nullptr, nullptr), SQLITE_OK);
-  sqlite3_close(other);
-  first.join();
+  auto database = Database::open({path(), 0, 60'000}, sdk::Log());
+  {
+    HeldUp held(*database);
+    EXPECT_EQ(write(*database, "waiting", 30), ROOST_DEADLINE);
+    held.let_go();
+  }
+  EXPECT_EQ(write(*database, "after", 20'000), ROOST_OK);
   Database::close(database);
   StoreDriver store("store-sqlite", config());
-  EXPECT_TRUE(store.get("p", "first").ok());
+  EXPECT_TRUE(store.get("p", "after").ok());
   EXPECT_FALSE(store.get("p", "waiting").ok());
+}
+
+TEST_F(SqliteTest, A_commit_whose_deadline_passes_on_its_way_to_the_disk_is_not_called_undone) {
+  auto database = Database::open({path(), 0, 60'000}, sdk::Log());
+  std::promise<void> go;
+  std::shared_future<void> gone = go.get_future().share();
+  const RawCall raw(200);
+  try {
+    (void)database->write(sdk::Call(&raw.raw), [gone](WriterStatements&) {
+      gone.wait();
+      return Outcome{};
+    });
+    ADD_FAILURE() << "it returned although its part still runs";
+  } catch (const sdk::Failure& failure) {
+    EXPECT_EQ(failure.code(), ROOST_OUTCOME_UNKNOWN);
+  }
+  go.set_value();
+  EXPECT_EQ(write(*database, "after", 20'000), ROOST_OK);
+  Database::close(database);
 }
 
 TEST_F(SqliteTest, Another_process_is_refused_by_name_and_let_in_afterwards) {
