@@ -30,7 +30,6 @@ struct TaskOutcome {
   int status = 0;       // of waitpid
   Json document;        // task.json; null where none was written
   std::size_t document_bytes = 0;
-  long max_rss_kib = 0;
   [[nodiscard]] bool succeeded() const { return status == 0 && document["state"].as_string() == "succeeded"; }
   [[nodiscard]] std::string reason() const { return document["reason"].as_string(); }
   [[nodiscard]] std::string message() const { return document["message"].as_string(); }
@@ -93,9 +92,7 @@ class Agent {
 
   TaskOutcome wait(pid_t child) {
     TaskOutcome outcome;
-    rusage usage{};
-    EXPECT_EQ(::wait4(child, &outcome.status, 0, &usage), child);
-    outcome.max_rss_kib = usage.ru_maxrss;
+    EXPECT_EQ(::waitpid(child, &outcome.status, 0), child);
     const std::string text = read_text(work() + "/result.json");
     outcome.document_bytes = text.size();
     if (auto document = Json::parse(text); document.ok()) outcome.document = *std::move(document);

@@ -87,20 +87,21 @@ TEST(BackupRoundTrip, MemoryDoesNotGrowWithTheTree) {
     ASSERT_EQ(::mkdirat(level.get(), "a-directory-in-a-directory", 0755), 0);
     level = FdOwner(::openat(level.get(), "a-directory-in-a-directory", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   }
-  TaskRun backup;
-  backup.volume = volume;
-  const auto made = agent.run(backup);
-  ASSERT_TRUE(made.succeeded()) << made.document.dump();
-  EXPECT_EQ(made.receipt().files, 1 + 1 + 20'000 + 1'500);
-  EXPECT_LT(made.max_rss_kib, 64 << 10);
-  const auto verified = agent.verify();
-  ASSERT_TRUE(verified.succeeded()) << verified.document.dump();
-  EXPECT_LT(verified.max_rss_kib, 64 << 10);
+  // A limit that the kernel enforces: what getrusage tells of a child begins with its parent's size.
   const std::string into = agent.dir() / "into";
   fs::create_directory(into);
-  const auto restored = agent.restore(into);
-  ASSERT_TRUE(restored.succeeded()) << restored.document.dump();
-  EXPECT_LT(restored.max_rss_kib, 64 << 10);
+  for (const char* kind : {"backup", "verify", "restore"}) {
+    TaskRun run;
+    run.kind = kind;
+    run.volume = run.kind == "restore" ? into : volume;
+    run.before_exec = [] {
+      const rlimit limit{64u << 20, 64u << 20};
+      ::setrlimit(RLIMIT_DATA, &limit);
+    };
+    const auto outcome = agent.run(run);
+    ASSERT_TRUE(outcome.succeeded()) << kind << ": " << outcome.document.dump();
+    EXPECT_EQ(outcome.receipt().files, 1 + 1 + 20'000 + 1'500);
+  }
 }
 
 }  // namespace
