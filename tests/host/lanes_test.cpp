@@ -79,6 +79,14 @@ TEST_F(LanesTest, CancelACallAtItsDeadline) {
   EXPECT_EQ(ended.error().code, Code::deadline);
 }
 
+TEST_F(LanesTest, MakeTheCancelDescriptorReadableAtTheDeadline) {
+  Answer<std::string> answer;
+  lanes().submit(LaneKind::brief, get("poll", 50, answer.done()));
+  const auto ended = answer.get();
+  ASSERT_FALSE(ended.ok());
+  EXPECT_EQ(ended.error().code, Code::cancelled);
+}
+
 TEST_F(LanesTest, AnswerAnOverrunCallOnlyWhenItReturnsAndAsUnknown) {
   LanesOptions options;
   options.grace_ms = 10;
@@ -177,7 +185,7 @@ TEST_F(LanesTest, ACancelledCallDoesNotCancelTheNextOneOfItsWorker) {
   for (int i = 0; i < 20; ++i) {
     Answer<std::string> first;
     Answer<std::string> second;
-    tested.submit(LaneKind::brief, get("patient", 1, first.done()));
+    tested.submit(LaneKind::brief, get("poll", 1, first.done()));
     tested.submit(LaneKind::brief, get("trace", 60'000, second.done()));
     EXPECT_FALSE(first.get().ok());
     EXPECT_TRUE(second.get().ok());

@@ -33,11 +33,16 @@ class MemoryStore : public StorePlugin {
       }
       call.check();
     }
+    if (key == "poll") {  // knows of its deadline by the descriptor only
+      pollfd cancel{call.cancel_fd(), POLLIN, 0};
+      if (::poll(&cancel, 1, -1) == 1) throw Failure(ROOST_CANCELLED, "cancelled");
+    }
     if (key == "stuck") {
       char byte = 0;
       if (::read(gate_, &byte, 1) != 1) throw Failure(ROOST_INTERNAL, "the gate is closed");
     }
     if (key == "trace") {
+      call.check();
       sink.emit(key, call.trace_id(), 1);
       return;
     }
