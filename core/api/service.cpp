@@ -22,6 +22,7 @@ void Api::Impl::health(const Request&, const Responder& respond, const Principal
 void Api::Impl::ready(const Request&, const Responder& respond, const PrincipalView&) {
   if (draining_) return respond(http::problem(503, "shutting down"));
   if (const Status ready = engine_.ready(); !ready.ok()) return respond(http::problem(503, ready.error().message));
+  loaded_ = true;  // whoever was told so must not hear that the sessions are still being loaded
   respond(http::Response::json_text(200, "{\"status\":\"ready\"}\n"));
 }
 

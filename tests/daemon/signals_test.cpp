@@ -5,9 +5,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstring>
+#include <thread>
 
+#include "base/clock.hpp"
 #include "daemon/daemon_process.hpp"
+#include "daemon/signals.hpp"
 
 namespace roost::daemon {
 namespace {
@@ -89,6 +93,25 @@ TEST_F(SignalsTest, WhatNeedsARestartIsNamed) {
   daemon.signal(SIGHUP);
   ASSERT_TRUE(daemon.wait_output("before a restart")) << daemon.output();
   EXPECT_TRUE(has(daemon.output(), "workspaces.cookie_ttl")) << daemon.output();
+}
+
+TEST(WaitForSignal, AnInterruptionIsNotTheEndOfTheWait) {
+  std::atomic<bool> over{false};
+  pthread_t waiting = pthread_self();
+  struct sigaction action {};
+  action.sa_handler = [](int) {};
+  ::sigaction(SIGUSR1, &action, nullptr);
+  std::thread disturber([&] {
+    while (!over) {
+      pthread_kill(waiting, SIGUSR1);
+      sleep_a_little();
+    }
+  });
+  const std::int64_t before_ns = system_clock().monotonic_ns();
+  EXPECT_EQ(wait_for_signal(200), 0);
+  over = true;
+  disturber.join();
+  EXPECT_GE(system_clock().monotonic_ns() - before_ns, 200'000'000);
 }
 
 class NotifyTest : public SignalsTest {
