@@ -68,8 +68,9 @@ struct Backends::Impl {
   StoreAdapter store;
   ComputeAdapter compute;
   BackupAdapter backup;
-  mutable std::mutex mutex;  // of the following, and one reload at a time
+  std::mutex reload_mutex;  // one reload at a time; guards spec. Held while old instances drain, so nothing else waits for it
   BackendsSpec spec;
+  mutable std::mutex stuck_mutex;
   std::vector<std::shared_ptr<OpenPlugin>> stuck;
 };
 
@@ -105,7 +106,7 @@ Result<std::string> Backends::read_archive(const std::string& name, std::int64_t
 }
 
 Status Backends::reload(const BackendsSpec& spec, std::int64_t drain_ms) {
-  const std::scoped_lock lock(impl_->mutex);
+  const std::scoped_lock lock(impl_->reload_mutex);
   const auto before = parts(impl_->spec);
   const auto after = parts(spec);
   std::array<std::shared_ptr<OpenPlugin>, 3> opened;
@@ -118,7 +119,10 @@ Status Backends::reload(const BackendsSpec& spec, std::int64_t drain_ms) {
   for (std::size_t i = 0; i < opened.size(); ++i) {
     if (!opened[i]) continue;
     std::shared_ptr<OpenPlugin> old = impl_->slots[i].replace(std::move(opened[i]));
-    if (!old->lanes.drain(system_clock().monotonic_ns() + drain_ms * 1'000'000)) impl_->stuck.push_back(std::move(old));
+    if (old->lanes.drain(system_clock().monotonic_ns() + drain_ms * 1'000'000)) continue;
+    const std::scoped_lock stuck_lock(impl_->stuck_mutex);
+    std::erase_if(impl_->stuck, [](const auto& earlier) { return earlier->lanes.statistics().running == 0; });
+    impl_->stuck.push_back(std::move(old));
   }
   impl_->spec = spec;
   return {};
@@ -127,7 +131,7 @@ Status Backends::reload(const BackendsSpec& spec, std::int64_t drain_ms) {
 bool Backends::drain(std::int64_t deadline_ns) {
   bool drained = true;
   for (const PluginSlot& slot : impl_->slots) drained = slot.current()->lanes.drain(deadline_ns) && drained;
-  const std::scoped_lock lock(impl_->mutex);
+  const std::scoped_lock lock(impl_->stuck_mutex);
   for (const auto& old : impl_->stuck) drained = old->lanes.statistics().running == 0 && drained;
   return drained;
 }
@@ -137,7 +141,7 @@ Backends::Statistics Backends::statistics() const {
   now.store = impl_->slots[0].current()->lanes.statistics();
   now.compute = impl_->slots[1].current()->lanes.statistics();
   now.backup = impl_->slots[2].current()->lanes.statistics();
-  const std::scoped_lock lock(impl_->mutex);
+  const std::scoped_lock lock(impl_->stuck_mutex);
   for (const auto& old : impl_->stuck) now.stuck_instances += old->lanes.statistics().running != 0 ? 1 : 0;
   return now;
 }

@@ -2,6 +2,10 @@
 #include "host/backends.hpp"
 
 #include <gmock/gmock.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <thread>
 
 #include "host/compute_documents.hpp"
 #include "host/loop.hpp"
@@ -24,7 +28,8 @@ class BackendsTest : public test::PluginFixture {
     Json store = manifest("memory", "store-memory", "store");
     store.set("secrets", Json(Json::Array{"password"}));
     store.set("config_schema", Json::object({{"properties", Json::object({{"fail", Json::object({{"type", "boolean"}})},
-                                                                          {"color", Json::object({{"type", "string"}})}})}}));
+                                                                          {"color", Json::object({{"type", "string"}})},
+                                                                          {"gate", Json::object({{"type", "integer"}})}})}}));
     write_manifest(store);
     write_manifest(manifest("scripted", "compute-scripted", "compute"));
     write_manifest(manifest("rogue", "store-rogue", "store"));
@@ -312,6 +317,53 @@ TEST_F(BackendsTest, ReloadOpensTheNewInstanceBeforeItClosesTheOld) {
   const auto before = host_.logs.size();
   ASSERT_TRUE(backends_->reload(changed, 1000).ok());  // nothing changed, nothing opened
   EXPECT_EQ(host_.logs.size(), before);
+}
+
+TEST_F(BackendsTest, AReloadWaitsForTheOldInstanceWithoutKeepingAnybodyElse) {
+  int gate[2] = {-1, -1};
+  ASSERT_EQ(::pipe(gate), 0);
+  spec_.store.config = Json::object({{"gate", gate[0]}});
+  Store& store = open().store();
+  Answer<Document> stuck;
+  loop_.post([&] { store.get("p", "stuck", stuck.done()); });
+  ASSERT_TRUE(test::eventually([&] { return backends_->statistics().store.running == 1; }));
+  BackendsSpec changed = spec_;
+  changed.store.config = Json::object();
+  std::atomic<bool> reloaded{false};
+  std::thread reload([&] {
+    EXPECT_TRUE(backends_->reload(changed, 600'000).ok());
+    reloaded = true;
+  });
+  EXPECT_TRUE(test::eventually([&] { return backends_->statistics().store.running == 0; }));  // the new instance
+  EXPECT_EQ(get("a").error().code, Code::not_found);                                          // serves already
+  EXPECT_FALSE(reloaded);
+  EXPECT_FALSE(stuck.arrived());
+  ASSERT_EQ(::write(gate[1], "x", 1), 1);
+  reload.join();
+  EXPECT_EQ(stuck.get().error().code, Code::not_found);
+  EXPECT_EQ(backends_->statistics().stuck_instances, 0u);
+  for (const int fd : gate) ::close(fd);
+}
+
+TEST_F(BackendsTest, AReloadGivesUpOnAStuckInstanceAndCountsIt) {
+  int gate[2] = {-1, -1};
+  ASSERT_EQ(::pipe(gate), 0);
+  spec_.store.config = Json::object({{"gate", gate[0]}});
+  spec_.store_lanes.grace_ms = 10;
+  Store& store = open().store();
+  Answer<Document> stuck;
+  loop_.post([&] { store.get("p", "stuck", stuck.done()); });
+  ASSERT_TRUE(test::eventually([&] { return backends_->statistics().store.running == 1; }));
+  BackendsSpec changed = spec_;
+  changed.store.config = Json::object();
+  ASSERT_TRUE(backends_->reload(changed, 0).ok());
+  EXPECT_EQ(backends_->statistics().stuck_instances, 1u);
+  EXPECT_FALSE(backends_->drain(in_seconds(0)));
+  ASSERT_EQ(::write(gate[1], "x", 1), 1);
+  EXPECT_FALSE(stuck.get().ok());
+  EXPECT_TRUE(test::eventually([&] { return backends_->statistics().stuck_instances == 0; }));
+  EXPECT_TRUE(backends_->drain(in_seconds(60)));
+  for (const int fd : gate) ::close(fd);
 }
 
 }  // namespace
