@@ -154,7 +154,7 @@ def copy_session(daemon, uuid, count):
         copied["value"] = value if isinstance(original["value"], str) else value.encode()
         connection.execute(f"INSERT INTO {table} ({','.join(columns)}) VALUES ({','.join('?' * len(columns))})", [copied[c] for c in columns])
         target = volume.with_name(f"pvc-{other}")
-        shutil.copytree(volume, target, symlinks=True)
+        shutil.copytree(volume, target, symlinks=True, ignore=shutil.ignore_patterns("*.sock"))
         for document in target.glob("volume.json"):
             document.write_text(document.read_text().replace(uuid, other))
     connection.commit()
