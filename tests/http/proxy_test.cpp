@@ -30,14 +30,28 @@ std::string pattern(std::size_t size) {
 class ProxyTest : public ServerTest {
  protected:
   ~ProxyTest() override {
-    if (server_) server_->stop();
-    server_.reset();
-    upstream_.reset();
+    stop();
   }
-  void start_proxy(SocketServer::Serve serve) {
+  // Ends both servers, and so every use of a test's variables by their threads, before those variables go.
+  class Ending {
+   public:
+    explicit Ending(ProxyTest& test) : test_(test) {}
+    ~Ending() { test_.stop(); }
+    Ending(const Ending&) = delete;
+    Ending& operator=(const Ending&) = delete;
+
+   private:
+    ProxyTest& test_;
+  };
+  [[nodiscard]] Ending start_proxy(SocketServer::Serve serve) {
     upstream_ = std::make_unique<SocketServer>(std::move(serve));
     address_ = upstream_->address();
     start_with_address();
+    return Ending(*this);
+  }
+  void stop() {
+    if (server_) server_->stop();
+    upstream_.reset();
   }
   void start_with_address() {
     VirtualServer proxy;
@@ -72,7 +86,7 @@ class ProxyTest : public ServerTest {
 TEST_F(ProxyTest, PassesARequestOnWithTheHeadersThatItShould) {
   set_headers_ = {{"x-roost-user", "u1"}, {"x-forwarded-proto", "https"}};
   Message seen;
-  start_proxy([&](Wire& wire) {
+  const auto ending = start_proxy([&](Wire& wire) {
     seen = take_message(wire);
     wire.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nKeep-Alive: x\r\nConnection: X-Hop\r\nX-Hop: 1\r\nX-Kept: 2\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n\r\nok");
   });
@@ -101,7 +115,7 @@ TEST_F(ProxyTest, PassesARequestOnWithTheHeadersThatItShould) {
 }
 
 TEST_F(ProxyTest, CarriesLargeBodiesBothWaysInEitherFraming) {
-  start_proxy([](Wire& wire) {
+  const auto ending = start_proxy([](Wire& wire) {
     const Message request = take_message(wire);
     if (request.headers.count("content-length") != 0) {  // sized in, chunked out
       wire.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
@@ -142,7 +156,7 @@ TEST_F(ProxyTest, CarriesLargeBodiesBothWaysInEitherFraming) {
 
 TEST_F(ProxyTest, HoldsBackAnUpstreamWhoseClientDoesNotRead) {
   std::atomic<std::size_t> sent{0};
-  start_proxy([&](Wire& wire) {
+  const auto ending = start_proxy([&](Wire& wire) {
     (void)take_message(wire);
     wire.send("HTTP/1.1 200 OK\r\nContent-Length: 200000000\r\n\r\n");
     const std::string piece(100'000, 'x');
@@ -162,7 +176,7 @@ TEST_F(ProxyTest, HoldsBackAnUpstreamWhoseClientDoesNotRead) {
 }
 
 TEST_F(ProxyTest, PassesOnAnswersThatEndWithTheConnection) {
-  start_proxy([](Wire& wire) {
+  const auto ending = start_proxy([](Wire& wire) {
     (void)take_message(wire);
     wire.send("HTTP/1.1 200 OK\r\n\r\nuntil the end");
   });
@@ -180,7 +194,7 @@ TEST_F(ProxyTest, PassesOnAnswersThatEndWithTheConnection) {
 }
 
 TEST_F(ProxyTest, PassesOnAnswersWithoutABody) {
-  start_proxy([](Wire& wire) {
+  const auto ending = start_proxy([](Wire& wire) {
     const Message request = take_message(wire);
     if (request.start.rfind("HEAD", 0) == 0) wire.send("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
     if (request.start.rfind("GET /304", 0) == 0) wire.send("HTTP/1.1 304 Not Modified\r\nETag: x\r\n\r\n");
@@ -209,7 +223,7 @@ TEST_F(ProxyTest, AnswersForAnUpstreamThatCannot) {
                                 {"HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n", 502},
                                 {"HTTP/1.1 101 Switching Protocols\r\n\r\n", 502}};
   std::atomic<std::size_t> index{0};
-  start_proxy([&](Wire& wire) {
+  const auto ending = start_proxy([&](Wire& wire) {
     (void)take_message(wire);
     wire.send(cases[index].answer);
   });
@@ -223,7 +237,7 @@ TEST_F(ProxyTest, AnswersForAnUpstreamThatCannot) {
 }
 
 TEST_F(ProxyTest, CutsTheClientOffWhereAnAnswerBreaksOff) {
-  start_proxy([](Wire& wire) {
+  const auto ending = start_proxy([](Wire& wire) {
     const Message request = take_message(wire);
     if (request.start.rfind("GET /sized", 0) == 0) {
       wire.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
@@ -272,7 +286,7 @@ TEST_F(ProxyTest, RefusesAddressesThatAreNotSockets) {
 }
 
 TEST_F(ProxyTest, PassesAnEarlyAnswerOnAndEndsTheConnection) {
-  start_proxy([](Wire& wire) {
+  const auto ending = start_proxy([](Wire& wire) {
     (void)take_head(wire);
     wire.send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig");
   });
@@ -288,7 +302,7 @@ TEST_F(ProxyTest, PassesAnEarlyAnswerOnAndEndsTheConnection) {
 TEST_F(ProxyTest, LetsGoOfTheUpstreamWhenTheClientGoes) {
   std::atomic<bool> gone{false};
   std::atomic<bool> asked{false};
-  start_proxy([&](Wire& wire) {
+  const auto ending = start_proxy([&](Wire& wire) {
     (void)take_message(wire);
     asked = true;
     gone = wire.drain();
@@ -304,7 +318,7 @@ TEST_F(ProxyTest, LetsGoOfTheUpstreamWhenTheClientGoes) {
 }
 
 TEST_F(ProxyTest, RefusesABrokenRequestBody) {
-  start_proxy([&](Wire& wire) { (void)take_message(wire); });
+  const auto ending = start_proxy([&](Wire& wire) { (void)take_message(wire); });
   Wire wire = connect();
   wire.send("POST / HTTP/1.1\r\nHost: w\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\nzz\r\n\r\n");
   EXPECT_EQ(take_message(wire).status, 400);
@@ -317,7 +331,7 @@ TEST_F(ProxyTest, RefusesABrokenRequestBody) {
 
 TEST_F(ProxyTest, TunnelsAWebSocketBothWaysWithHalfCloses) {
   std::string upstream_got;
-  start_proxy([&](Wire& wire) {
+  const auto ending = start_proxy([&](Wire& wire) {
     accept_upgrade(wire);
     wire.send("server first ");
     EXPECT_TRUE(wire.drain());  // the client's half close arrives
@@ -346,7 +360,7 @@ TEST_F(ProxyTest, TunnelsAWebSocketBothWaysWithHalfCloses) {
 
 TEST_F(ProxyTest, PassesTheUpstreamsHalfCloseOnAfterTheFlush) {
   std::atomic<bool> got_rest{false};
-  start_proxy([&](Wire& wire) {
+  const auto ending = start_proxy([&](Wire& wire) {
     accept_upgrade(wire);
     wire.send(pattern(3 << 20));
     wire.finish_sending();
@@ -363,7 +377,7 @@ TEST_F(ProxyTest, PassesTheUpstreamsHalfCloseOnAfterTheFlush) {
 }
 
 TEST_F(ProxyTest, AnswersAnUpgradeThatTheUpstreamDeclines) {
-  start_proxy([](Wire& wire) {
+  const auto ending = start_proxy([](Wire& wire) {
     (void)take_message(wire);
     wire.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
   });
@@ -375,7 +389,7 @@ TEST_F(ProxyTest, AnswersAnUpgradeThatTheUpstreamDeclines) {
 
 TEST_F(ProxyTest, HoldsManyTunnelsWithoutAThreadForEach) {
   constexpr int kTunnels = 300;
-  start_proxy([](Wire& wire) {
+  const auto ending = start_proxy([](Wire& wire) {
     accept_upgrade(wire);
     while (wire.fill()) {
       wire.send(wire.buffer);
@@ -411,7 +425,7 @@ TEST_F(ProxyTest, HoldsManyTunnelsWithoutAThreadForEach) {
 
 TEST_F(ProxyTest, EndsTunnelsAtADrainAndFinishesAnswers) {
   std::atomic<bool> finish{false};
-  start_proxy([&](Wire& wire) {
+  const auto ending = start_proxy([&](Wire& wire) {
     const Message request = take_head(wire);
     if (request.headers.count("upgrade") != 0) {
       wire.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
