@@ -1,5 +1,7 @@
 #include "api/bodies.hpp"
 
+#include <chrono>
+
 #include "base/clock.hpp"
 
 namespace roost::api {
@@ -47,6 +49,32 @@ Json protection(const Session& session) {
 
 }  // namespace
 
+void append_time(std::string& out, std::int64_t wall_us) {
+  using namespace std::chrono;
+  const sys_time<microseconds> at{microseconds{wall_us}};
+  const auto day = floor<days>(at);
+  const year_month_day date{day};
+  const auto within = (at - day).count();
+  const auto put = [&out](std::int64_t value, int digits) {
+    char text[8];
+    for (int i = digits; i-- > 0; value /= 10) text[i] = static_cast<char>('0' + value % 10);
+    out.append(text, static_cast<std::size_t>(digits));
+  };
+  put(static_cast<int>(date.year()), 4);
+  out += '-';
+  put(static_cast<unsigned>(date.month()), 2);
+  out += '-';
+  put(static_cast<unsigned>(date.day()), 2);
+  out += 'T';
+  put(within / 3'600'000'000, 2);
+  out += ':';
+  put(within / 60'000'000 % 60, 2);
+  out += ':';
+  put(within / 1'000'000 % 60, 2);
+  out += '.';
+  put(within % 1'000'000, 6);
+}
+
 std::string etag(std::uint64_t revision) { return "\"" + std::to_string(revision) + "\""; }
 
 std::string created_body(const Session& session, std::string_view workspace_url, bool dry_run) {
@@ -68,8 +96,10 @@ std::string status_body(const Session& session) {
   body.append("{\"uuid\":\"").append(session.id).append("\",\"session\":{\"user_id\":");
   append_json_string(body, session.user_id);
   body.append(",\"status\":\"").append(to_string(contract_status(session)));
-  body.append("\",\"created_at\":\"").append(format_time(session.created_at_us));
-  body.append("\",\"last_activity\":\"").append(format_time(session.last_activity_us));
+  body.append("\",\"created_at\":\"");
+  append_time(body, session.created_at_us);
+  body.append("\",\"last_activity\":\"");
+  append_time(body, session.last_activity_us);
   body.append("\"},\"replicas\":").append(session.observed.replicas > 0 ? "1" : "0");
   body.append(",\"queue_length\":").append(std::to_string(session.queue_length));
   return body += "}\n";
@@ -172,7 +202,8 @@ Json whole(const SessionSnapshot& snapshot, std::string_view workspace_url) {
   const Session& session = snapshot.session;
   const Observed& observed = session.observed;
   Json body = summary(snapshot, workspace_url);
-  const bool deleting = session.wanted == Wanted::deleted && session.operation;  // then it is the operation that has something to say
+  const bool deleting =
+      session.wanted == Wanted::deleted && session.operation;  // then it is the operation that has something to say
   body.set("reason", deleting ? session.operation->reason : session.reason);
   body.set("message", deleting ? session.operation->message : session.message);
   body.set("conditions", conditions(session));

@@ -39,6 +39,8 @@ namespace roost::api {
 [[nodiscard]] Json history_json(
     const Message&);  // for people: {"id","message","status","created_at","attempt","answered_at","reply"}
 
+// As format_time(), appended, and without the C library's time zone lock: status shows two of them.
+void append_time(std::string& out, std::int64_t wall_us);
 [[nodiscard]] std::string etag(std::uint64_t revision);  // "\"17\""
 
 }  // namespace roost::api
