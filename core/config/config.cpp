@@ -173,7 +173,7 @@ std::vector<Change> changes(const Config& from, const Config& to) {
        {std::tuple{"store.secrets", &from.store, &to.store}, std::tuple{"compute.secrets", &from.compute, &to.compute},
         std::tuple{"backup.secrets", &from.backup, &to.backup}}) {
     const bool listed = std::any_of(out.begin(), out.end(), [&, n = name](const Change& change) { return change.key == n; });
-    if (a->secrets != b->secrets && !listed) out.push_back({name, true});
+    if (a->secrets != b->secrets && !listed) out.push_back({name, false});
   }
   return out;
 }

@@ -275,6 +275,7 @@ TEST(Config, A_secret_whose_file_changed_is_a_change) {
   const auto found = changes(*before, *after);
   ASSERT_EQ(found.size(), 1u);
   EXPECT_EQ(found[0].key, "store.secrets");
+  EXPECT_FALSE(found[0].restart);
 }
 
 }  // namespace

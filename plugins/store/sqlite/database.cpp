@@ -49,11 +49,11 @@ struct Database::Request {
   Request(const Request&) = delete;
   Request& operator=(const Request&) = delete;
 
-  enum class State { waiting, taken, abandoned };
+  enum class State { waiting, taken, abandoned, answered };
   const Part part;
   const int done_fd;
   std::atomic<State> state{State::waiting};
-  Outcome outcome;  // written before done_fd turns readable
+  Outcome outcome;  // written before the state is `answered`, and that before done_fd turns readable
 };
 
 std::shared_ptr<Database> Database::open(const Options& options, const sdk::Log& log) {
@@ -61,7 +61,11 @@ std::shared_ptr<Database> Database::open(const Options& options, const sdk::Log&
   if (const auto id = identity(options.path)) {
     const auto found = registry().find(*id);
     if (found != registry().end()) {
-      if (auto open = found->second.lock()) return open;
+      if (auto open = found->second.lock()) {
+        open->max_bytes_ = options.max_bytes;
+        open->purge_interval_ms_ = options.purge_interval_ms;
+        return open;
+      }
     }
   }
   std::shared_ptr<Database> made(new Database(options, log));
@@ -75,10 +79,14 @@ void Database::close(std::shared_ptr<Database>& database) {
 }
 
 Database::Database(const Options& options, const sdk::Log& log)
-    : options_(options), log_(log), lock_((make_directory_of(options.path), options.path)) {
-  make_file(options_.path);
-  writer_ = std::make_unique<WriterStatements>(options_.path, options_.max_bytes);
-  next_purge_ms_ = clock_.now_ms() + options_.purge_interval_ms;
+    : path_(options.path),
+      max_bytes_(options.max_bytes),
+      purge_interval_ms_(options.purge_interval_ms),
+      log_(log),
+      lock_((make_directory_of(options.path), options.path)) {
+  make_file(path_);
+  writer_ = std::make_unique<WriterStatements>(path_);
+  next_purge_ms_ = clock_.now_ms() + purge_interval_ms_;
   sqlite3_wal_hook(
       writer_->connection.raw(),
       [](void* context, sqlite3*, const char*, int pages) {
@@ -125,9 +133,14 @@ Outcome Database::write(const sdk::Call& call, Part part) {
     // The writer has it. A cancelled call waits for the outcome, which is near, but not past its deadline.
     pollfd done{request->done_fd, POLLIN, 0};
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(call.remaining()).count();
-    if (::poll(&done, 1, static_cast<int>(std::min<std::int64_t>(left, 1'000))) <= 0) {
+    (void)::poll(&done, 1, static_cast<int>(std::min<std::int64_t>(left, 1'000)));
+    if (request->state.load(std::memory_order_acquire) != Request::State::answered) {
       throw sdk::Failure(ROOST_OUTCOME_UNKNOWN, "store-sqlite: the call ended while its commit was on its way to the disk");
     }
+  }
+  // A descriptor that is readable is no memory barrier.
+  if (request->state.load(std::memory_order_acquire) != Request::State::answered) {
+    throw sdk::Failure(ROOST_INTERNAL, "store-sqlite: a commit ended without an answer");
   }
   return std::move(request->outcome);
 }
@@ -163,7 +176,7 @@ void Database::read(const sdk::Call& call, const std::function<void(ReaderStatem
       database.reader_free_.notify_one();
     }
   } back{*this, reader};
-  if (!reader) reader = std::make_unique<ReaderStatements>(options_.path);
+  if (!reader) reader = std::make_unique<ReaderStatements>(path_);
   try {
     const Interruptible interruptible(reader->connection, call);
     use(*reader);
@@ -207,6 +220,7 @@ Database::Group Database::next_group() {
 
 void Database::answer(Request& request, Outcome outcome) {
   request.outcome = std::move(outcome);
+  request.state.store(Request::State::answered, std::memory_order_release);
   const std::uint64_t one = 1;
   (void)!::write(request.done_fd, &one, sizeof one);
 }
@@ -247,7 +261,8 @@ void Database::commit_group(const Group& group) {
   std::optional<sdk::Failure> failure;
   bool committing = false;
   try {
-    if (w.connection.moved()) throw moved(options_.path);
+    if (w.connection.moved()) throw moved(path_);
+    apply_max_bytes();
     Use(w.begin)->run();
     run_parts(group, outcomes);
     committing = true;
@@ -281,6 +296,16 @@ void Database::commit_group(const Group& group) {
   }
 }
 
+// A reload may have changed it.
+void Database::apply_max_bytes() {
+  const std::int64_t wanted = max_bytes_;
+  if (wanted == applied_max_bytes_) return;
+  constexpr std::int64_t kNoLimit = 4'294'967'294;  // SQLite's own
+  const std::int64_t pages = wanted == 0 ? kNoLimit : std::max<std::int64_t>(wanted / writer_->page_bytes, 16);
+  writer_->connection.execute(("PRAGMA max_page_count=" + std::to_string(pages)).c_str());
+  applied_max_bytes_ = wanted;
+}
+
 // What is not a caller's: it runs after the callers have their answers.
 void Database::after_group() {
   try {
@@ -289,7 +314,7 @@ void Database::after_group() {
   } catch (const std::exception&) {
     if (writer_->connection.in_transaction()) sqlite3_exec(writer_->connection.raw(), "ROLLBACK", nullptr, nullptr, nullptr);
     log_.warn("store-sqlite: housekeeping failed; it is tried again");
-    next_purge_ms_ = clock_.now_ms() + options_.purge_interval_ms;
+    next_purge_ms_ = clock_.now_ms() + purge_interval_ms_;
   }
 }
 
@@ -314,7 +339,7 @@ void Database::purge() {
     while (find->step()) expired.emplace_back(find->bytes(0), find->bytes(1));
   }
   const bool more = expired.size() == static_cast<std::size_t>(kPurgeAtOnce);
-  next_purge_ms_ = clock_.now_ms() + (more ? kPurgeAgainMs : options_.purge_interval_ms);
+  next_purge_ms_ = clock_.now_ms() + (more ? kPurgeAgainMs : purge_interval_ms_.load());
   if (expired.empty()) return;
   std::vector<Changed> changes;
   Use(w.begin)->run();

@@ -46,7 +46,7 @@ using Part = std::function<Outcome(WriterStatements&)>;
 
 class Database {
  public:
-  // The database of that file: the one that is open already, or a new one.
+  // The database of that file: the one that is open already, which takes over the new options, or a new one.
   static std::shared_ptr<Database> open(const Options& options, const sdk::Log& log);
   // Gives up a share of it; the last one closes it, with its thread ended.
   static void close(std::shared_ptr<Database>& database);
@@ -77,16 +77,20 @@ class Database {
   void commit_group(const Group& group);
   void run_parts(const Group& group, std::vector<Outcome>& outcomes);
   static void answer(Request& request, Outcome outcome);
+  void apply_max_bytes();
   void after_group();
   void checkpoint();
   void purge();
 
-  const Options options_;
+  const std::string path_;
+  std::atomic<std::int64_t> max_bytes_;
+  std::atomic<std::int64_t> purge_interval_ms_;
   const sdk::Log log_;
   const StoreClock clock_;
   ChangeLog changes_;
   const Lock lock_;
   std::unique_ptr<WriterStatements> writer_;  // the writer thread's
+  std::int64_t applied_max_bytes_ = 0;        // likewise
   int wal_pages_ = 0;                         // likewise
   std::int64_t next_purge_ms_ = 0;            // likewise
   std::atomic<std::uint64_t> groups_{0};

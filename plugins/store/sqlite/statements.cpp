@@ -36,7 +36,7 @@ ReaderStatements::ReaderStatements(const std::string& path)
   connection.execute("PRAGMA query_only=ON; PRAGMA cache_size=-512");
 }
 
-WriterStatements::WriterStatements(const std::string& path, std::int64_t max_bytes)
+WriterStatements::WriterStatements(const std::string& path)
     : connection(prepared(path)),
       begin(connection, "BEGIN IMMEDIATE"),
       commit(connection, "COMMIT"),
@@ -61,10 +61,7 @@ WriterStatements::WriterStatements(const std::string& path, std::int64_t max_byt
       save_revision(connection, "UPDATE counters SET value=?1 WHERE name='revision'") {
   connection.execute(
       "PRAGMA synchronous=FULL; PRAGMA cache_size=-2048; PRAGMA journal_size_limit=67108864; PRAGMA wal_autocheckpoint=0");
-  if (max_bytes > 0) {
-    const std::int64_t page = connection.integer("PRAGMA page_size");
-    connection.execute(("PRAGMA max_page_count=" + std::to_string(std::max<std::int64_t>(max_bytes / page, 16))).c_str());
-  }
+  page_bytes = connection.integer("PRAGMA page_size");
   last_revision = saved_revision =
       static_cast<std::uint64_t>(connection.integer("SELECT value FROM counters WHERE name='revision'"));
 }

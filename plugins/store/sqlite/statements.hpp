@@ -19,17 +19,18 @@ class ReaderStatements {
 
 class WriterStatements {
  public:
-  WriterStatements(const std::string& path, std::int64_t max_bytes);
+  explicit WriterStatements(const std::string& path);
   Connection connection;
   Statement begin, commit, rollback, savepoint, release, undo;
-  Statement revision;                // ?1 partition ?2 key ?3 now -> revision
-  Statement put;                     // ?1 partition ?2 key ?3 revision ?4 expires ?5 value
-  Statement remove;                  // ?1 partition ?2 key
-  Statement next_sequence;           // ?1 partition ?2 prefix -> last
-  Statement get_lease;               // ?1 name -> holder, epoch, expires
-  Statement put_lease;               // ?1 name ?2 holder ?3 epoch ?4 expires
-  Statement expired;                 // ?1 now ?2 limit -> partition, key
-  Statement save_revision;           // ?1 value
+  Statement revision;       // ?1 partition ?2 key ?3 now -> revision
+  Statement put;            // ?1 partition ?2 key ?3 revision ?4 expires ?5 value
+  Statement remove;         // ?1 partition ?2 key
+  Statement next_sequence;  // ?1 partition ?2 prefix -> last
+  Statement get_lease;      // ?1 name -> holder, epoch, expires
+  Statement put_lease;      // ?1 name ?2 holder ?3 epoch ?4 expires
+  Statement expired;        // ?1 now ?2 limit -> partition, key
+  Statement save_revision;  // ?1 value
+  std::int64_t page_bytes = 0;
   std::uint64_t last_revision = 0;   // handed out; a number that was rolled back is not used again
   std::uint64_t saved_revision = 0;  // in the transaction
 };

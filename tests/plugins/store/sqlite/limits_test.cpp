@@ -46,6 +46,17 @@ TEST(SqliteFull, The_largest_size_is_kept_and_deleting_makes_room) {
   EXPECT_LE(std::filesystem::file_size(directory.path() / "store.db"), std::uint64_t{2} << 20);
 }
 
+TEST(SqliteFull, A_second_instance_as_a_reload_opens_it_brings_its_own_largest_size) {
+  const TestDirectory directory;
+  const std::string path = (directory.path() / "store.db").string();
+  StoreDriver before("store-sqlite", Json::object({{"path", path}, {"max_bytes", 1 << 20}}));
+  Code refusal{};
+  (void)fill(before, refusal);
+  ASSERT_EQ(refusal, Code::exhausted);
+  StoreDriver after("store-sqlite", Json::object({{"path", path}}));
+  EXPECT_TRUE(after.commit("p", {}, {put("large", std::string(1 << 20, 'x'))}).ok());
+}
+
 TEST(SqliteFull, One_commit_that_is_too_large_does_not_take_its_neighbours_with_it) {
   const TestDirectory directory;
   StoreDriver store("store-sqlite", Json::object({{"path", (directory.path() / "store.db").string()}, {"max_bytes", 1 << 20}}));
@@ -57,7 +68,6 @@ TEST(SqliteFull, One_commit_that_is_too_large_does_not_take_its_neighbours_with_
         if (i % 2 == 0) {
           small_done += store.commit("p", {}, {put("s" + std::to_string(i), "x")}).ok() ? 1 : 0;
         } else {
-          std::vector<store_suite::Operation> operations(4, put("l", std::string(1 << 20, 'x')));
           const auto large = store.commit(
               "p", {}, {put("l" + std::to_string(i), std::string(1 << 20, 'x')), put("m", std::string(1 << 20, 'x'))});
           large_refused += !large.ok() && large.error().code == Code::exhausted ? 1 : 0;

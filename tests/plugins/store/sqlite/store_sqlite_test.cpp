@@ -113,6 +113,14 @@ roost_code write(Database& database, const std::string& key, int timeout_ms) {
   }
 }
 
+// What survives a power cut cannot be tried here; that every commit is followed by fsync is SQLite's promise for this setting.
+TEST_F(SqliteTest, The_writer_waits_for_the_disk_at_every_commit) {
+  make_file(path());
+  WriterStatements writer(path());
+  EXPECT_EQ(writer.connection.text("PRAGMA journal_mode"), "wal");
+  EXPECT_EQ(writer.connection.integer("PRAGMA synchronous"), 2);  // FULL
+}
+
 TEST_F(SqliteTest, Commits_that_wait_together_share_one_transaction) {
   auto database = Database::open({path(), 0, 60'000}, sdk::Log());
   const std::uint64_t before = database->groups();
