@@ -154,8 +154,8 @@ Step plan(const Session& session, const Knowledge& known, std::int64_t now_us, c
   }
   if (!known.workspace) return step::Observe{};
   // A cached view from before our last apply says nothing about now.
-  const bool old = !known.live && !known.adopted && known.workspace->generation != 0 &&
-                   known.workspace->generation < known.applied_generation;
+  const bool old =
+      !known.live && !known.adopted && known.workspace->generation != 0 && known.workspace->generation < known.applied_generation;
   if (old) return known.apply_due ? Step(step::Observe{true}) : Step(step::Wait{options.poll_ms});
   const VolumeVerdict volume = judge_volume(session, *known.workspace);
   const bool lost = volume == VolumeVerdict::lost || volume == VolumeVerdict::foreign;

@@ -26,41 +26,59 @@ struct Knowledge {
   bool apply_due = false;               // the last apply had time to show an effect: it may be repeated
   std::int64_t ready_ms = 0;            // for how long the workload has been seen ready
 
-  std::optional<Task> task;             // of the operation's present attempt; none: not observed since
-  bool previous_task_removed = false;   // the attempt before the present one is forgotten by the platform
-  bool tasks_removed = false;           // so are all of the operation
-  bool recorded = false;                // the present task's outcome stands in the catalogue
-  std::optional<Receipt> verified;      // what verify proved, once compared with what the backup wrote
-  std::string mismatch;                 // or how they differ
-  Archive archive = Archive::unknown;   // is the object there, with the size that its receipt says?
+  std::optional<Task> task;            // of the operation's present attempt; none: not observed since
+  bool previous_task_removed = false;  // the attempt before the present one is forgotten by the platform
+  bool tasks_removed = false;          // so are all of the operation
+  bool recorded = false;               // the present task's outcome stands in the catalogue
+  std::optional<Receipt> verified;     // what verify proved, once compared with what the backup wrote
+  std::string mismatch;                // or how they differ
+  Archive archive = Archive::unknown;  // is the object there, with the size that its receipt says?
   bool workload_released = false;
   bool reservation_freed = false;
 };
 
 namespace step {
 
-struct Observe { bool live = false; };
-struct Apply { bool running = false; bool create_volume = false; };
-struct StartTask { TaskKind kind = TaskKind::backup; };
+struct Observe {
+  bool live = false;
+};
+struct Apply {
+  bool running = false;
+  bool create_volume = false;
+};
+struct StartTask {
+  TaskKind kind = TaskKind::backup;
+};
 struct ObserveTask {};
-struct RemoveTasks { bool all = false; };      // else the attempt before the present one only
-struct RecordBackup {};                        // the catalogue learns what the backup task wrote
-struct RecordVerified {};                      // compares it with what verify read, then the catalogue says verified
+struct RemoveTasks {
+  bool all = false;
+};                         // else the attempt before the present one only
+struct RecordBackup {};    // the catalogue learns what the backup task wrote
+struct RecordVerified {};  // compares it with what verify read, then the catalogue says verified
 struct CheckArchive {};
-struct RemoveWorkload { std::string incarnation; };
+struct RemoveWorkload {
+  std::string incarnation;
+};
 struct RemoveVolume {};
 struct FreeReservation {};
-struct Bury {};                                // removes the session's documents and leaves a tombstone
-struct Update { Session next; };               // the document learns something
-struct Fail { Session next; };                 // the same, and it is counted: failures, backoff (the executor adds both)
-struct Wait { std::int64_t ms = 0; bool task = false; };  // then look again, at the task or at the workspace
-struct Settled {};                             // as wanted: nothing until something changes
+struct Bury {};  // removes the session's documents and leaves a tombstone
+struct Update {
+  Session next;
+};  // the document learns something
+struct Fail {
+  Session next;
+};  // the same, and it is counted: failures, backoff (the executor adds both)
+struct Wait {
+  std::int64_t ms = 0;
+  bool task = false;
+};                  // then look again, at the task or at the workspace
+struct Settled {};  // as wanted: nothing until something changes
 
 }  // namespace step
 
 using Step = std::variant<step::Observe, step::Apply, step::StartTask, step::ObserveTask, step::RemoveTasks, step::RecordBackup,
-                          step::RecordVerified, step::CheckArchive, step::RemoveWorkload, step::RemoveVolume, step::FreeReservation,
-                          step::Bury, step::Update, step::Fail, step::Wait, step::Settled>;
+                          step::RecordVerified, step::CheckArchive, step::RemoveWorkload, step::RemoveVolume,
+                          step::FreeReservation, step::Bury, step::Update, step::Fail, step::Wait, step::Settled>;
 
 struct PlanOptions {
   std::int64_t poll_ms = 500;

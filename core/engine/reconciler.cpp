@@ -122,7 +122,11 @@ bool Reconciler::is_settled(const SessionSnapshot& snapshot, const Workspace& wo
 void Reconciler::bring_up_to_date(Work& work, const Session& session) {
   const std::int64_t now = context_.mono_ms();
   Knowledge& known = work.known;
-  if (std::exchange(work.stale, false)) {
+  // An apply's answer that names a new volume is recorded before a hint makes it old: the platform always hints at what an apply
+  // did, and a volume whose uid was never recorded would be taken for one that was never made.
+  const bool unrecorded =
+      known.adopted && known.workspace && known.workspace->volume_state == VolumeState::present && session.volume.uid.empty();
+  if (!unrecorded && std::exchange(work.stale, false)) {
     known.workspace.reset();
     known.task.reset();
   }

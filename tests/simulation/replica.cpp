@@ -33,7 +33,9 @@ void Replica::call(bool mutating, std::function<Result<T>()> act, Done<T> done) 
   auto chance = [&](double probability) { return troubled && simulator_.chance(probability); };
   const std::int64_t there = (chance(faults.slow) ? simulator_.between(1, 20'000) : simulator_.between(0, 3)) * kMs;
   const std::int64_t back = (chance(faults.slow) ? simulator_.between(1, 5'000) : simulator_.between(0, 3)) * kMs;
-  auto answer = [life = life_, done](Result<T> result) { deliver(life, [done, result = std::move(result)]() mutable { done(std::move(result)); }); };
+  auto answer = [life = life_, done](Result<T> result) {
+    deliver(life, [done, result = std::move(result)]() mutable { done(std::move(result)); });
+  };
   const Error unknown{Code::outcome_unknown, "simulated: no answer", 0};
   if (chance(faults.unavailable)) {
     simulator_.after_ns(there, [answer] { answer(Error{Code::unavailable, "simulated: away", 0}); });
@@ -55,14 +57,19 @@ void Replica::call(bool mutating, std::function<Result<T>()> act, Done<T> done) 
   }
 }
 
-void Replica::watch(const std::vector<Change>& changes, std::vector<std::function<void()>>& waiters, const std::string& resume, Done<Watched> done) {
+void Replica::watch(const std::vector<Change>& changes, std::vector<std::function<void()>>& waiters, const std::string& resume,
+                    Done<Watched> done) {
   const std::size_t from = resume.empty() ? changes.size() : std::stoul(resume);
   if (world_.troubled && simulator_.chance(world_.faults.expired_watch)) {
-    simulator_.after_ns(kMs, [life = life_, done] { deliver(life, [done] { done(Error{Code::expired, "simulated: too old", 0}); }); });
+    simulator_.after_ns(kMs, [life = life_, done] {
+      deliver(life, [done] { done(Error{Code::expired, "simulated: too old", 0}); });
+    });
     return;
   }
   if (world_.troubled && simulator_.chance(world_.faults.cancelled_watch)) {
-    simulator_.after_ns(kMs, [life = life_, done] { deliver(life, [done] { done(Error{Code::unavailable, "simulated: away", 0}); }); });
+    simulator_.after_ns(kMs, [life = life_, done] {
+      deliver(life, [done] { done(Error{Code::unavailable, "simulated: away", 0}); });
+    });
     return;
   }
   auto over = std::make_shared<bool>(false);
@@ -89,10 +96,16 @@ struct Replica::SchedulerPort : Scheduler {
   explicit SchedulerPort(Replica& replica) : r(replica) {}
   Replica& r;
   void post(std::function<void()> work) override {
+    if (std::this_thread::get_id() != r.owner_) {
+      std::lock_guard lock(r.posted_mutex_);
+      r.posted_.push_back(std::move(work));
+      return;
+    }
     r.simulator_.after_ns(0, [life = r.life_, work = std::move(work)]() mutable { deliver(life, std::move(work)); });
   }
   TimerId after(std::int64_t delay_ns, std::function<void()> work) override {
-    return r.simulator_.after_ns(delay_ns, [life = r.life_, work = std::move(work)]() mutable { deliver(life, std::move(work)); });
+    return r.simulator_.after_ns(delay_ns,
+                                 [life = r.life_, work = std::move(work)]() mutable { deliver(life, std::move(work)); });
   }
   void cancel(TimerId timer) override { r.simulator_.cancel(timer); }
 };
@@ -101,19 +114,26 @@ struct Replica::StorePort : Store {
   explicit StorePort(Replica& replica) : r(replica) {}
   Replica& r;
   void get(std::string partition, std::string key, Done<Document> done) override {
-    r.call<Document>(false, [w = &r.world_, partition, key] { return w->get(partition, key); }, std::move(done));
+    r.call<Document>(
+        false, [w = &r.world_, partition, key] { return w->get(partition, key); }, std::move(done));
   }
-  void scan(std::string partition, std::string prefix, std::string after, std::uint32_t limit, Done<std::vector<Document>> done) override {
-    r.call<std::vector<Document>>(false, [w = &r.world_, partition, prefix, after, limit] { return w->scan(partition, prefix, after, limit); },
-                                  std::move(done));
+  void scan(std::string partition, std::string prefix, std::string after, std::uint32_t limit,
+            Done<std::vector<Document>> done) override {
+    r.call<std::vector<Document>>(
+        false, [w = &r.world_, partition, prefix, after, limit] { return w->scan(partition, prefix, after, limit); },
+        std::move(done));
   }
   void commit(Commit commit, Done<CommitResult> done) override {
-    r.call<CommitResult>(true, [w = &r.world_, commit = std::move(commit)] { return w->commit(commit); }, std::move(done));
+    r.call<CommitResult>(
+        true, [w = &r.world_, commit = std::move(commit)] { return w->commit(commit); }, std::move(done));
   }
   void lease(std::string name, std::string holder, int action, std::int64_t ttl_ms, Done<Lease> done) override {
-    r.call<Lease>(false, [w = &r.world_, name, holder, action, ttl_ms] { return w->lease(name, holder, action, ttl_ms); }, std::move(done));
+    r.call<Lease>(
+        false, [w = &r.world_, name, holder, action, ttl_ms] { return w->lease(name, holder, action, ttl_ms); }, std::move(done));
   }
-  void watch(std::string resume, Done<Watched> done) override { r.watch(r.world_.store_changes, r.world_.store_waiters, resume, std::move(done)); }
+  void watch(std::string resume, Done<Watched> done) override {
+    r.watch(r.world_.store_changes, r.world_.store_waiters, resume, std::move(done));
+  }
 };
 
 struct Replica::ComputePort : Compute {
@@ -126,34 +146,45 @@ struct Replica::ComputePort : Compute {
     };
   }
   void apply(WorkspaceSpec spec, Done<Workspace> done) override {
-    if (spec.running && r.told_[spec.id] == WorkloadState::stopping) r.world_.violate("a workload of " + spec.id + " is started while the old one is known to be ending");
-    if (spec.running && spec.volume.uid.empty() != spec.create_volume) r.world_.violate("a volume of " + spec.id + " that exists would be made anew");
-    r.call<Workspace>(true, [w = &r.world_, spec] { return w->apply(spec); }, telling(std::move(done)));
+    if (spec.running && r.told_[spec.id] == WorkloadState::stopping)
+      r.world_.violate("a workload of " + spec.id + " is started while the old one is known to be ending");
+    if (spec.running && spec.volume.uid.empty() != spec.create_volume)
+      r.world_.violate("a volume of " + spec.id + " that exists would be made anew");
+    r.call<Workspace>(
+        true, [w = &r.world_, spec] { return w->apply(spec); }, telling(std::move(done)));
   }
   void observe(std::string id, bool live, Done<Workspace> done) override {
-    r.call<Workspace>(false, [w = &r.world_, id, live]() -> Result<Workspace> { return w->observe(id, live); }, telling(std::move(done)));
+    r.call<Workspace>(
+        false, [w = &r.world_, id, live]() -> Result<Workspace> { return w->observe(id, live); }, telling(std::move(done)));
   }
   void list(std::string after, std::uint32_t limit, Done<std::vector<Workspace>> done) override {
-    r.call<std::vector<Workspace>>(false, [w = &r.world_, after, limit]() -> Result<std::vector<Workspace>> { return w->list(after, limit); },
-                                   std::move(done));
+    r.call<std::vector<Workspace>>(
+        false, [w = &r.world_, after, limit]() -> Result<std::vector<Workspace>> { return w->list(after, limit); },
+        std::move(done));
   }
   void watch(std::string resume, Done<Watched> done) override {
     r.watch(r.world_.compute_changes, r.world_.compute_waiters, resume, std::move(done));
   }
   void remove_workload(std::string id, std::string incarnation, Done<void> done) override {
-    r.call<void>(true, [w = &r.world_, id, incarnation] { return w->remove_workload(id, incarnation); }, std::move(done));
+    r.call<void>(
+        true, [w = &r.world_, id, incarnation] { return w->remove_workload(id, incarnation); }, std::move(done));
   }
   void remove_volume(std::string id, Volume volume, Done<void> done) override {
-    r.call<void>(true, [w = &r.world_, id, volume] { return w->remove_volume(id, volume); }, std::move(done));
+    r.call<void>(
+        true, [w = &r.world_, id, volume] { return w->remove_volume(id, volume); }, std::move(done));
   }
   void task_start(TaskSpec spec, Done<Task> done) override {
-    r.call<Task>(true, [w = &r.world_, spec] { return w->task_start(spec); }, std::move(done));
+    r.call<Task>(
+        true, [w = &r.world_, spec] { return w->task_start(spec); }, std::move(done));
   }
   void task_observe(std::string id, std::string operation, std::int64_t attempt, Done<Task> done) override {
-    r.call<Task>(false, [w = &r.world_, id, operation, attempt]() -> Result<Task> { return w->task_observe(id, operation, attempt); }, std::move(done));
+    r.call<Task>(
+        false, [w = &r.world_, id, operation, attempt]() -> Result<Task> { return w->task_observe(id, operation, attempt); },
+        std::move(done));
   }
   void task_remove(std::string id, std::string operation, std::int64_t attempt, Done<void> done) override {
-    r.call<void>(true, [w = &r.world_, id, operation, attempt] { return w->task_remove(id, operation, attempt); }, std::move(done));
+    r.call<void>(
+        true, [w = &r.world_, id, operation, attempt] { return w->task_remove(id, operation, attempt); }, std::move(done));
   }
 };
 
@@ -161,9 +192,20 @@ struct Replica::BackupPort : BackupStorage {
   explicit BackupPort(Replica& replica) : r(replica) {}
   Replica& r;
   void stat(std::string name, Done<Object> done) override {
-    r.call<Object>(false, [w = &r.world_, name] { return w->stat(name); }, std::move(done));
+    r.call<Object>(
+        false, [w = &r.world_, name] { return w->stat(name); }, std::move(done));
   }
 };
+
+bool Replica::take_posted() {
+  std::vector<std::function<void()>> posted;
+  {
+    std::lock_guard lock(posted_mutex_);
+    posted.swap(posted_);
+  }
+  for (auto& work : posted) scheduler_->post(std::move(work));
+  return !posted.empty();
+}
 
 Replica::Replica(World& world, EngineOptions options)
     : world_(world),

@@ -1,12 +1,14 @@
 // Replica: one engine in the world: its scheduler and its ports, through which calls travel to the world and answers come back,
 // late, lost or never. It can be paused (a stopped process: nothing of it runs, what is under way arrives late) and crashed
-// (destroyed: the engine is gone, its calls may still take effect). Thread safety: one thread.
+// (destroyed: the engine is gone, its calls may still take effect). Thread safety: one thread, but for the engine's commands.
 #pragma once
 
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "engine/engine.hpp"
@@ -26,6 +28,9 @@ class Replica {
   void resume();
   [[nodiscard]] bool paused() const { return life_->paused; }
 
+  // What other threads posted since; call it on the thread that runs the simulator. True where there was anything.
+  bool take_posted();
+
   std::function<void()> on_call;  // before each call that may change something
 
  private:
@@ -44,8 +49,12 @@ class Replica {
   // `act` happens in the world at some moment between the call and its answer, or later, or never.
   template <class T>
   void call(bool mutating, std::function<Result<T>()> act, Done<T> done);
-  void watch(const std::vector<Change>& changes, std::vector<std::function<void()>>& waiters, const std::string& resume, Done<Watched> done);
+  void watch(const std::vector<Change>& changes, std::vector<std::function<void()>>& waiters, const std::string& resume,
+             Done<Watched> done);
 
+  const std::thread::id owner_ = std::this_thread::get_id();
+  std::mutex posted_mutex_;
+  std::vector<std::function<void()>> posted_;  // by other threads
   World& world_;
   Simulator& simulator_;
   SimulatedRandom random_;

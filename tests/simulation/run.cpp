@@ -15,20 +15,20 @@ constexpr std::int64_t kAnswerMs = 90'000;  // a client gives up; what it asked 
 struct Run::Client {
   std::size_t number = 0;
   std::string user;
-  std::string id;                      // empty: not created yet
+  std::string id;  // empty: not created yet
   std::string create_key;
   bool creating = false;
   bool busy = false;
-  std::uint64_t turn = 0;              // of the command under way: a late answer of an earlier one is ignored
+  std::uint64_t turn = 0;  // of the command under way: a late answer of an earlier one is ignored
   std::set<Wanted> wanted{Wanted::running};
   std::set<bool> large{false};
-  bool removed = false;                // a delete may have been accepted
+  bool removed = false;  // a delete may have been accepted
   bool remove_accepted = false;
   bool tombstone = false;
   bool volume_taken = false;
   std::vector<Sent> sent;
   std::set<std::string> delivered, answered;
-  std::string last_first;              // the greatest id that was delivered for the first time
+  std::string last_first;  // the greatest id that was delivered for the first time
   bool consuming = false;
   std::uint64_t consumer_turn = 0;
 };
@@ -58,21 +58,24 @@ EngineOptions Run::options(const std::string& name) const {
   options.tombstone_ms = 30LL * 24 * 3600 * 1000;
   if (plan_.trace) {
     options.log = [this, name](int level, const std::string& message, const Json& fields) {
-      std::printf("%8lld %s %d %s %s\n", static_cast<long long>(simulator_.now_ms()), name.c_str(), level, message.c_str(), fields.dump().c_str());
+      std::printf("%8lld %s %d %s %s\n", static_cast<long long>(simulator_.now_ms()), name.c_str(), level, message.c_str(),
+                  fields.dump().c_str());
     };
   }
   return options;
 }
 
 void Run::boot(std::size_t index) {
-  replicas_[index] = std::make_unique<Replica>(world_, options(plan_.two_replicas ? "replica" + std::to_string(index) : "replica"));
+  replicas_[index] =
+      std::make_unique<Replica>(world_, options(plan_.two_replicas ? "replica" + std::to_string(index) : "replica"));
   replicas_[index]->on_call = [this, index] {
     ++report_.calls;
     if (plan_.crash_at_call && *plan_.crash_at_call == report_.calls) crashing_.push_back(index);
   };
   if (plan_.trace) {
     replicas_[index]->engine().on_event([this, index](const Event& event) {
-      std::printf("%8lld replica%zu event %s %s\n", static_cast<long long>(simulator_.now_ms()), index, event.type.c_str(), event.data.dump().c_str());
+      std::printf("%8lld replica%zu event %s %s\n", static_cast<long long>(simulator_.now_ms()), index, event.type.c_str(),
+                  event.data.dump().c_str());
     });
   }
   replicas_[index]->engine().start();
@@ -280,22 +283,25 @@ void Run::claim(Client& client) {
   const int max = static_cast<int>(simulator_.between(1, 3));
   replica->engine().claim(client.id, max, simulator_.between(0, 20'000), simulator_.between(1'000, 20'000),
                           [this, &client, turn](Result<std::vector<Message>> messages) {
-    if (client.consumer_turn == turn) client.consuming = false;
-    if (!messages || messages->empty()) return;
-    for (const Message& message : *messages) {
-      const bool first = client.delivered.insert(message.id).second;
-      if (client.answered.count(message.id)) world_.violate("message " + message.id + " was offered after it was acknowledged");
-      if (first && message.id < client.last_first) world_.violate("message " + message.id + " of " + client.id + " came after a later one");
-      if (first) client.last_first = message.id;
-    }
-    // Nothing that was acknowledged to its sender stands before the first of these and was never offered.
-    for (const Sent& sent : client.sent) {
-      if (sent.acknowledged && sent.id < messages->front().id && !client.delivered.count(sent.id) && !client.answered.count(sent.id)) {
-        world_.violate("message " + sent.id + " of " + client.id + " was passed over");
-      }
-    }
-    ack(client, *messages);
-  });
+                            if (client.consumer_turn == turn) client.consuming = false;
+                            if (!messages || messages->empty()) return;
+                            for (const Message& message : *messages) {
+                              const bool first = client.delivered.insert(message.id).second;
+                              if (client.answered.count(message.id))
+                                world_.violate("message " + message.id + " was offered after it was acknowledged");
+                              if (first && message.id < client.last_first)
+                                world_.violate("message " + message.id + " of " + client.id + " came after a later one");
+                              if (first) client.last_first = message.id;
+                            }
+                            // Nothing that was acknowledged to its sender stands before the first of these and was never offered.
+                            for (const Sent& sent : client.sent) {
+                              if (sent.acknowledged && sent.id < messages->front().id && !client.delivered.count(sent.id) &&
+                                  !client.answered.count(sent.id)) {
+                                world_.violate("message " + sent.id + " of " + client.id + " was passed over");
+                              }
+                            }
+                            ack(client, *messages);
+                          });
 }
 
 void Run::ack(Client& client, const std::vector<Message>& messages) {
@@ -333,7 +339,8 @@ bool Run::client_at_rest(Client& client, std::string& why) {
   if (!document) {
     auto tombstone = world_.get(documents::partition(client.id), documents::tombstone_key(client.id));
     if (!tombstone) return no("neither a document nor a tombstone");
-    const bool written = platform != world_.platforms.end() && platform->second.volume && !platform->second.volume->written.empty();
+    const bool written =
+        platform != world_.platforms.end() && platform->second.volume && !platform->second.volume->written.empty();
     if (written) return no("deleted, but its volume is there");
     return true;
   }
@@ -341,10 +348,13 @@ bool Run::client_at_rest(Client& client, std::string& why) {
   if (!view) return no(view.error().message);
   const Session& session = (*view)->session;
   if (client.volume_taken && session.wanted != Wanted::deleted) {
-    return session.phase == Phase::volume_lost || session.volume.uid.empty() ? true : no("its volume was taken, but its phase is " + std::string(to_string(session.phase)));
+    return session.phase == Phase::volume_lost || session.volume.uid.empty()
+               ? true
+               : no("its volume was taken, but its phase is " + std::string(to_string(session.phase)));
   }
   if (session.wanted == Wanted::deleted) {
-    if (session.phase == Phase::delete_blocked && !session.operation->reason.empty()) return no("blocked: " + session.operation->reason);
+    if (session.phase == Phase::delete_blocked && !session.operation->reason.empty())
+      return no("blocked: " + session.operation->reason);
     return no("still being deleted, at " + std::string(to_string(session.operation->step)));
   }
   const bool up = platform != world_.platforms.end() && platform->second.workload.state == WorkloadState::running;
@@ -396,7 +406,8 @@ void Run::settle() {
       if (wishes.skip_backup && !client->volume_taken) world_.violate("the volume of " + client->id + " is said to be lost");
       if (wishes.override_losses) world_.may_lose.insert(client->id);
       if (wishes.skip_backup) world_.may_skip.insert(client->id);
-      if (wishes.override_losses || wishes.skip_backup) replica->engine().remove(client->id, wishes, {}, [](Result<Engine::DeleteAnswer>) {});
+      if (wishes.override_losses || wishes.skip_backup)
+        replica->engine().remove(client->id, wishes, {}, [](Result<Engine::DeleteAnswer>) {});
     }
   }
   world_.violate("no rest after " + std::to_string(plan_.settle_ms / 1000) + " s without faults: " + why);
@@ -427,21 +438,29 @@ void Run::check_end() {
       ++report_.deleted;
       if (!client.removed) world_.violate("session " + client.id + " is gone, and nobody deleted it");
       for (const auto& [key, task] : world_.tasks) {
-        if (std::get<0>(key) == client.id && task.spec.kind == TaskKind::backup && world_.platforms.count(client.id)) world_.violate("a task of " + client.id + " is left");
+        if (std::get<0>(key) == client.id && task.spec.kind == TaskKind::backup && world_.platforms.count(client.id))
+          world_.violate("a task of " + client.id + " is left");
       }
-      if (world_.get(documents::user_partition(client.user), documents::reservation_key(client.id))) world_.violate("the reservation of " + client.id + " is left");
+      if (world_.get(documents::user_partition(client.user), documents::reservation_key(client.id)))
+        world_.violate("the reservation of " + client.id + " is left");
       continue;
     }
-    if (client.remove_accepted && !plan_.lost_volumes) world_.violate("session " + client.id + " is there after an accepted delete");
+    if (client.remove_accepted && !plan_.lost_volumes)
+      world_.violate("session " + client.id + " is there after an accepted delete");
     const Session session = (*documents::decode_session(*document))->session;
-    if (!client.removed && !client.wanted.count(session.wanted)) world_.violate("session " + client.id + ": an acknowledged command is lost: it is wanted " + std::string(to_string(session.wanted)));
+    if (!client.removed && !client.wanted.count(session.wanted))
+      world_.violate("session " + client.id + ": an acknowledged command is lost: it is wanted " +
+                     std::string(to_string(session.wanted)));
     const bool large = session.wanted_size == EngineOptions{}.size_large;
     if (!client.large.count(large)) world_.violate("session " + client.id + ": an acknowledged scale is lost");
-    if (session.queue_length != 0) world_.violate("session " + client.id + ": the empty queue is said to hold " + std::to_string(session.queue_length));
+    if (session.queue_length != 0)
+      world_.violate("session " + client.id + ": the empty queue is said to hold " + std::to_string(session.queue_length));
     for (const Sent& sent : client.sent) {
-      if (sent.acknowledged && !client.delivered.count(sent.id)) world_.violate("message " + sent.id + " of " + client.id + " was acknowledged and never delivered");
+      if (sent.acknowledged && !client.delivered.count(sent.id))
+        world_.violate("message " + sent.id + " of " + client.id + " was acknowledged and never delivered");
     }
-    if (!world_.get(documents::user_partition(client.user), documents::reservation_key(client.id))) world_.violate("session " + client.id + " has no reservation");
+    if (!world_.get(documents::user_partition(client.user), documents::reservation_key(client.id)))
+      world_.violate("session " + client.id + " has no reservation");
   }
 }
 

@@ -19,14 +19,14 @@ struct Plan {
   Faults faults;
   Sabotage sabotage;
   int sessions = 5;
-  std::int64_t busy_ms = 300'000;       // how long clients and faults are at work
-  std::int64_t settle_ms = 1'800'000;   // how long convergence may take after that
-  double crash = 0.0004;                // of a replica, at each event
+  std::int64_t busy_ms = 300'000;      // how long clients and faults are at work
+  std::int64_t settle_ms = 1'800'000;  // how long convergence may take after that
+  double crash = 0.0004;               // of a replica, at each event
   double clock_jump = 0.0003;
-  bool two_replicas = false;            // the second takes over while the first is paused
+  bool two_replicas = false;  // the second takes over while the first is paused
   bool lost_volumes = false;
   std::int64_t cache_lag_ms = 0;
-  bool trace = false;                   // print what the engines say
+  bool trace = false;                          // print what the engines say
   std::optional<std::uint64_t> crash_at_call;  // exactly one crash, at the n-th mutating call
 };
 
@@ -45,7 +45,7 @@ class Run {
   struct Client;  // of one session
   struct Sent {
     std::string text;
-    std::string id;      // empty: the answer never came
+    std::string id;  // empty: the answer never came
     bool acknowledged = false;
   };
 

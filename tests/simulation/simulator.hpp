@@ -55,9 +55,7 @@ class Simulator : public Clock {
   [[nodiscard]] std::int64_t between(std::int64_t low, std::int64_t high) {
     return low + static_cast<std::int64_t>(random_() % static_cast<std::uint64_t>(high - low + 1));
   }
-  [[nodiscard]] bool chance(double probability) {
-    return static_cast<double>(random_() >> 11) * 0x1.0p-53 < probability;
-  }
+  [[nodiscard]] bool chance(double probability) { return static_cast<double>(random_() >> 11) * 0x1.0p-53 < probability; }
 
  private:
   static constexpr std::int64_t kEpochUs = 1'763'000'000'000'000;

@@ -25,7 +25,9 @@ void World::violate(const std::string& what) {
 // ---- the store ----------------------------------------------------------------------------------------------------------
 
 void World::expire(Partition& partition) const {
-  std::erase_if(partition, [this](const auto& entry) { return entry.second.expires_ms != 0 && entry.second.expires_ms <= simulator.now_ms(); });
+  std::erase_if(partition, [this](const auto& entry) {
+    return entry.second.expires_ms != 0 && entry.second.expires_ms <= simulator.now_ms();
+  });
 }
 
 Result<Document> World::get(const std::string& partition, const std::string& key) {
@@ -36,7 +38,8 @@ Result<Document> World::get(const std::string& partition, const std::string& key
   return Document{key, it->second.value, it->second.revision};
 }
 
-Result<std::vector<Document>> World::scan(const std::string& partition, const std::string& prefix, const std::string& after, std::uint32_t limit) {
+Result<std::vector<Document>> World::scan(const std::string& partition, const std::string& prefix, const std::string& after,
+                                          std::uint32_t limit) {
   Partition& documents = partitions_[partition];
   expire(documents);
   std::vector<Document> found;
@@ -159,7 +162,8 @@ Workspace World::observe(const std::string& id, bool live) {
 
 std::vector<Workspace> World::list(const std::string& after, std::uint32_t limit) {
   std::vector<Workspace> found;
-  for (auto it = platforms.upper_bound(after); it != platforms.end() && found.size() < limit; ++it) found.push_back(observe(it->first, false));
+  for (auto it = platforms.upper_bound(after); it != platforms.end() && found.size() < limit; ++it)
+    found.push_back(observe(it->first, false));
   return found;
 }
 
@@ -177,7 +181,8 @@ Result<Workspace> World::apply(const WorkspaceSpec& spec) {
   }
   if (platform.volume->token != spec.volume.token) return Error{Code::conflict, "the volume is not yours", 0};
   if (!spec.volume.uid.empty() && platform.volume->uid != spec.volume.uid) return Error{Code::conflict, "another volume", 0};
-  if (spec.running && platform.workload.state == WorkloadState::stopping) return Error{Code::conflict, "the old workload is still ending", 0};
+  if (spec.running && platform.workload.state == WorkloadState::stopping)
+    return Error{Code::conflict, "the old workload is still ending", 0};
   platform.generation = spec.generation;
   const WorkloadState state = platform.workload.state;
   if (spec.running && (state == WorkloadState::none || state == WorkloadState::failed)) begin_start(spec.id, spec.size);
@@ -256,7 +261,8 @@ Status World::remove_volume(const std::string& id, const Volume& volume) {
   auto it = platforms.find(id);
   if (it == platforms.end() || !it->second.volume) return {};
   if (it->second.volume->uid != volume.uid) return Error{Code::conflict, "another volume", 0};
-  if (it->second.workload.state != WorkloadState::none && !sabotage.unguarded) return Error{Code::conflict, "a workload uses it", 0};
+  if (it->second.workload.state != WorkloadState::none && !sabotage.unguarded)
+    return Error{Code::conflict, "a workload uses it", 0};
   for (const auto& [key, task] : tasks) {
     const bool uses = task.spec.id == id && task.spec.kind == TaskKind::backup;  // a finished pod keeps its volume
     if (uses) return Error{Code::conflict, "a task uses it", 0};

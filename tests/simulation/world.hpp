@@ -26,28 +26,28 @@ struct Faults {
   double workload_dies = 0.002;  // at each look at the world
   double task_killed = 0.05;
   double task_late_killed = 0.03;  // killed after the archive was stored
-  double corrupt = 0.05;         // the stored archive does not read back
-  double unreadable = 0.03;      // a user's file that the backup cannot read
-  double disk_full = 0.1;        // chance that a task meets a full disk
-  double intruder = 0;           // somebody else starts a workload, at each event
+  double corrupt = 0.05;           // the stored archive does not read back
+  double unreadable = 0.03;        // a user's file that the backup cannot read
+  double disk_full = 0.1;          // chance that a task meets a full disk
+  double intruder = 0;             // somebody else starts a workload, at each event
   double cancelled_watch = 0.02;
   double expired_watch = 0.01;
 };
 
 // What is wrong on purpose, to show that the harness notices.
 struct Sabotage {
-  bool verify_reads_nothing = false;      // verify succeeds without looking at the archive
-  bool live_is_cached = false;            // a live observation is a cached one
-  bool unguarded = false;                 // the platform removes what is in use
-  bool ignores_conditions = false;        // a commit's conditions are not checked
-  bool forgets_commits = false;           // some acknowledged commits were never made
-  bool backup_takes_nothing = false;      // the archive lacks the last thing that was written
-  bool offers_out_of_order = false;       // a scan begins behind the first document
+  bool verify_reads_nothing = false;  // verify succeeds without looking at the archive
+  bool live_is_cached = false;        // a live observation is a cached one
+  bool unguarded = false;             // the platform removes what is in use
+  bool ignores_conditions = false;    // a commit's conditions are not checked
+  bool forgets_commits = false;       // some acknowledged commits were never made
+  bool backup_takes_nothing = false;  // the archive lacks the last thing that was written
+  bool offers_out_of_order = false;   // a scan begins behind the first document
 };
 
 struct SimVolume {
   std::string name, token, uid;
-  std::vector<std::uint64_t> written;     // everything that the user ever wrote
+  std::vector<std::uint64_t> written;  // everything that the user ever wrote
   std::set<std::uint64_t> unreadable;
 };
 
@@ -55,7 +55,7 @@ struct SimWorkload {
   WorkloadState state = WorkloadState::none;
   std::string incarnation;
   Size size;
-  std::uint64_t event = 0;                // the end of its starting or stopping
+  std::uint64_t event = 0;  // the end of its starting or stopping
 };
 
 struct SimPlatform {
@@ -78,7 +78,7 @@ struct SimArchive {
   std::string volume_uid;
   Receipt receipt;
   bool corrupt = false;
-  bool verified = false;                  // somebody really read it back
+  bool verified = false;  // somebody really read it back
 };
 
 class World {
@@ -88,14 +88,15 @@ class World {
   Simulator& simulator;
   Faults faults;
   Sabotage sabotage;
-  bool troubled = true;                   // faults happen
-  std::int64_t cache_lag_ms = 0;          // how old a cached observation is
+  bool troubled = true;           // faults happen
+  std::int64_t cache_lag_ms = 0;  // how old a cached observation is
   std::vector<std::string> violations;
   void violate(const std::string& what);
 
   // ---- the store ----
   Result<Document> get(const std::string& partition, const std::string& key);
-  Result<std::vector<Document>> scan(const std::string& partition, const std::string& prefix, const std::string& after, std::uint32_t limit);
+  Result<std::vector<Document>> scan(const std::string& partition, const std::string& prefix, const std::string& after,
+                                     std::uint32_t limit);
   Result<CommitResult> commit(const Commit& commit);
   Result<Lease> lease(const std::string& name, const std::string& holder, int action, std::int64_t ttl_ms);
 
@@ -103,8 +104,8 @@ class World {
   std::map<std::string, SimPlatform> platforms;
   std::map<std::tuple<std::string, std::string, std::int64_t>, SimTask> tasks;
   std::map<std::string, SimArchive> archives;
-  std::set<std::string> may_skip;         // sessions whose loss an admin accepted
-  std::set<std::string> may_lose;         // sessions whose unreadable files an admin accepted
+  std::set<std::string> may_skip;  // sessions whose loss an admin accepted
+  std::set<std::string> may_lose;  // sessions whose unreadable files an admin accepted
 
   Result<Workspace> apply(const WorkspaceSpec& spec);
   Workspace observe(const std::string& id, bool live);

@@ -1,0 +1,607 @@
+// The engine's behaviour over simulated ports without faults: each test is one promise of the API.
+#include "engine/engine.hpp"
+
+#include <algorithm>
+#include <thread>
+
+#include "engine/harness.hpp"
+
+namespace roost::simulation {
+namespace {
+
+CommandOptions with_key(const std::string& key) {
+  CommandOptions options;
+  options.idempotency_key = key;
+  return options;
+}
+
+Code code_of(const auto& result) { return result.ok() ? static_cast<Code>(0) : result.error().code; }
+
+// ---- create -------------------------------------------------------------------------------------------------------------
+
+TEST(Create, MakesASessionThatComesUp) {
+  Harness h;
+  const std::string id = h.create_running();
+  EXPECT_TRUE(valid_session_id(id));
+  EXPECT_EQ(h.view(id)->session.volume.name, "pvc-" + id);
+  EXPECT_FALSE(h.view(id)->session.volume.uid.empty());
+  EXPECT_EQ(h.view(id)->session.observed.replicas, 1);
+}
+
+TEST(Create, RefusesPastTheUsersCapAndAgainAcceptsAfterADelete) {
+  EngineOptions options;
+  options.sessions_per_user = 2;
+  Harness h(options);
+  const std::string first = h.create_running("ada");
+  ASSERT_TRUE(h.create("ada").ok());
+  EXPECT_EQ(code_of(h.create("ada")), Code::exhausted);
+  EXPECT_TRUE(h.create("grace").ok());
+  ASSERT_TRUE(h.remove(first).ok());
+  ASSERT_TRUE(h.wait_deleted(first).ok());
+  EXPECT_TRUE(h.create("ada").ok());
+}
+
+TEST(Create, RefusesPastTheTotalCap) {
+  EngineOptions options;
+  options.sessions_total = 1;
+  Harness h(options);
+  ASSERT_TRUE(h.create("ada").ok());
+  EXPECT_EQ(code_of(h.create("grace")), Code::exhausted);
+}
+
+TEST(Create, TheSameKeyGivesTheSameSession) {
+  Harness h;
+  auto first = h.create("ada", with_key("k"));
+  auto second = h.create("ada", with_key("k"));
+  ASSERT_TRUE(first.ok() && second.ok());
+  EXPECT_EQ((*first)->session.id, (*second)->session.id);
+  EXPECT_EQ(h.engine().reads().size(), 1U);
+  h.restart();
+  auto third = h.create("ada", with_key("k"));
+  ASSERT_TRUE(third.ok());
+  EXPECT_EQ((*first)->session.id, (*third)->session.id);
+}
+
+TEST(Create, ADryRunChecksAndMakesNothing) {
+  EngineOptions options;
+  options.sessions_per_user = 1;
+  Harness h(options);
+  CommandOptions dry;
+  dry.dry_run = true;
+  ASSERT_TRUE(h.create("ada", dry).ok());
+  EXPECT_EQ(h.engine().reads().size(), 0U);
+  ASSERT_TRUE(h.create("ada").ok());
+  EXPECT_EQ(code_of(h.create("ada", dry)), Code::exhausted);
+}
+
+TEST(Create, RefusesABadUser) {
+  Harness h;
+  EXPECT_EQ(code_of(h.create("")), Code::invalid);
+}
+
+// ---- sleep, wake, scale -----------------------------------------------------------------------------------------------
+
+TEST(Life, SleepStopsAndWakeStartsWithTheSameVolume) {
+  Harness h;
+  const std::string id = h.create_running();
+  const std::string uid = h.view(id)->session.volume.uid;
+  auto slept = h.sleep(id);
+  ASSERT_TRUE(slept.ok());
+  EXPECT_EQ((*slept)->session.phase, Phase::stopping) << "read your writes";
+  ASSERT_TRUE(h.until([&] { return h.phase(id) == Phase::asleep; }));
+  EXPECT_EQ(h.world.platforms[id].workload.state, WorkloadState::none);
+  ASSERT_TRUE(h.wake(id).ok());
+  ASSERT_TRUE(h.until([&] { return h.phase(id) == Phase::running; }));
+  EXPECT_EQ(h.view(id)->session.volume.uid, uid);
+  EXPECT_EQ(h.view(id)->session.wake_count, 1);
+}
+
+TEST(Life, AWakeDuringTheStopWaitsForTheOldWorkloadsEnd) {
+  Harness h;
+  const std::string id = h.create_running();
+  const std::string before = h.view(id)->session.observed.incarnation;
+  ASSERT_TRUE(h.sleep(id).ok());
+  ASSERT_TRUE(h.until([&] { return h.world.platforms[id].workload.state == WorkloadState::stopping; }));
+  ASSERT_TRUE(h.wake(id).ok());
+  ASSERT_TRUE(h.until([&] { return h.phase(id) == Phase::running && h.view(id)->session.observed.ready; }));
+  EXPECT_NE(h.view(id)->session.observed.incarnation, before);
+  EXPECT_TRUE(h.world.violations.empty());
+}
+
+TEST(Life, ScaleChangesTheSizeInForceWithoutARestart) {
+  Harness h;
+  const std::string id = h.create_running();
+  const std::string before = h.view(id)->session.observed.incarnation;
+  ASSERT_TRUE(h.scale(id, true).ok());
+  ASSERT_TRUE(h.until([&] { return h.view(id)->session.observed.size == h.options.size_large; }));
+  EXPECT_EQ(h.view(id)->session.observed.incarnation, before);
+}
+
+TEST(Life, ScaleOfASleepingSessionCountsFromItsNextWake) {
+  Harness h;
+  const std::string id = h.create_running();
+  ASSERT_TRUE(h.sleep(id).ok());
+  ASSERT_TRUE(h.until([&] { return h.phase(id) == Phase::asleep; }));
+  ASSERT_TRUE(h.scale(id, true).ok());
+  h.pass_ms(30'000);
+  EXPECT_EQ(h.phase(id), Phase::asleep);
+  ASSERT_TRUE(h.wake(id).ok());
+  ASSERT_TRUE(h.until([&] { return h.phase(id) == Phase::running; }));
+  EXPECT_EQ(h.view(id)->session.observed.size, h.options.size_large);
+}
+
+TEST(Life, AWorkloadThatDiesIsStartedAgainAndTheReasonIsShown) {
+  Harness h;
+  const std::string id = h.create_running();
+  h.world.workload_dies(id);
+  ASSERT_TRUE(h.until([&] { return h.phase(id) == Phase::failed && h.view(id)->session.reason == "CrashLoop"; }));
+  EXPECT_GT(h.view(id)->session.next_attempt_at_us, 0);
+  ASSERT_TRUE(h.until([&] { return h.phase(id) == Phase::running; }));
+  ASSERT_TRUE(h.until([&] { return h.view(id)->session.failures == 0; })) << "forgotten once it has stayed up";
+  EXPECT_TRUE(h.view(id)->session.reason.empty());
+}
+
+TEST(Life, ALostVolumeIsNeitherStartedNorMadeAnew) {
+  Harness h;
+  const std::string id = h.create_running();
+  ASSERT_TRUE(h.sleep(id).ok());
+  ASSERT_TRUE(h.until([&] { return h.phase(id) == Phase::asleep; }));
+  h.world.lose_volume(id);
+  ASSERT_TRUE(h.until([&] { return h.phase(id) == Phase::volume_lost; }));
+  ASSERT_TRUE(h.wake(id).ok());
+  h.pass_ms(120'000);
+  EXPECT_EQ(h.phase(id), Phase::volume_lost);
+  EXPECT_EQ(h.world.platforms.count(id), 0U);
+  ASSERT_TRUE(h.remove(id).ok());
+  ASSERT_TRUE(h.until([&] { return h.phase(id) == Phase::delete_blocked; }));
+  EXPECT_EQ(h.view(id)->session.operation->reason, "VolumeLost");
+}
+
+TEST(Commands, KnowTheRevisionTheyAreFor) {
+  Harness h;
+  const std::string id = h.create_running();
+  CommandOptions wrong;
+  wrong.if_match = h.view(id)->revision + 1;
+  EXPECT_EQ(code_of(h.sleep(id, wrong)), Code::conflict);
+  CommandOptions right;
+  right.if_match = h.view(id)->revision;
+  EXPECT_TRUE(h.sleep(id, right).ok());
+}
+
+TEST(Commands, ADryRunChangesNothing) {
+  Harness h;
+  const std::string id = h.create_running();
+  const std::uint64_t revision = h.view(id)->revision;
+  CommandOptions dry;
+  dry.dry_run = true;
+  auto preview = h.sleep(id, dry);
+  ASSERT_TRUE(preview.ok());
+  EXPECT_EQ((*preview)->session.wanted, Wanted::asleep);
+  EXPECT_EQ(h.view(id)->revision, revision);
+}
+
+TEST(Commands, AKeyIsForOneRequestOnly) {
+  Harness h;
+  const std::string id = h.create_running();
+  ASSERT_TRUE(h.sleep(id, with_key("k")).ok());
+  ASSERT_TRUE(h.wake(id).ok());
+  auto repeated = h.sleep(id, with_key("k"));
+  ASSERT_TRUE(repeated.ok());
+  EXPECT_EQ((*repeated)->session.wanted, Wanted::running) << "the repeated sleep is not done twice";
+  EXPECT_EQ(code_of(h.scale(id, true, with_key("k"))), Code::invalid);
+}
+
+TEST(Commands, OfAnUnknownSessionAreNotFound) {
+  Harness h;
+  EXPECT_EQ(code_of(h.sleep("00000000")), Code::not_found);
+  EXPECT_EQ(code_of(h.remove("00000000")), Code::not_found);
+  EXPECT_EQ(code_of(h.send("00000000", "hello")), Code::not_found);
+  EXPECT_EQ(code_of(h.claim("00000000")), Code::not_found);
+}
+
+TEST(Commands, TouchIsWrittenAtMostOnceAMinute) {
+  Harness h;
+  const std::string id = h.create_running();
+  h.pass_ms(120'000);
+  const std::uint64_t before = h.view(id)->revision;
+  h.engine().touch(id);
+  h.pass_ms(100);
+  const std::uint64_t touched = h.view(id)->revision;
+  EXPECT_NE(touched, before);
+  for (int i = 0; i < 50; ++i) {
+    h.engine().touch(id);
+    h.pass_ms(1000);
+  }
+  EXPECT_EQ(h.view(id)->revision, touched);
+  h.pass_ms(20'000);
+  h.engine().touch(id);
+  h.pass_ms(100);
+  EXPECT_NE(h.view(id)->revision, touched);
+}
+
+TEST(Limits, NoMoreStartsAtATimeThanAllowed) {
+  EngineOptions options;
+  options.concurrent_starts = 2;
+  Harness h(options);
+  std::vector<std::string> ids;
+  for (int i = 0; i < 8; ++i) ids.push_back((*h.create("user" + std::to_string(i)))->session.id);
+  std::ptrdiff_t most = 0;
+  bool said = false;
+  ASSERT_TRUE(h.until([&] {
+    const auto starting = std::count_if(h.world.platforms.begin(), h.world.platforms.end(),
+                                        [](const auto& p) { return p.second.workload.state == WorkloadState::starting; });
+    most = std::max(most, starting);
+    for (const std::string& id : ids) said |= h.view(id)->session.reason == "StartLimit";
+    return std::all_of(ids.begin(), ids.end(), [&](const std::string& id) { return h.phase(id) == Phase::running; });
+  }));
+  EXPECT_EQ(most, 2);
+  EXPECT_TRUE(said);
+}
+
+// ---- delete -------------------------------------------------------------------------------------------------------------
+
+TEST(Delete, SavesEverythingThenReleasesEverything) {
+  Harness h;
+  const std::string id = h.create_running();
+  const auto written = h.world.platforms[id].volume->written;
+  auto answer = h.remove(id);
+  ASSERT_TRUE(answer.ok());
+  EXPECT_EQ(answer->session->session.phase, Phase::deleting);
+  auto tombstone = h.wait_deleted(id);
+  ASSERT_TRUE(tombstone.ok());
+  EXPECT_TRUE(h.world.violations.empty());
+  ASSERT_TRUE(tombstone->operation.receipt);
+  const Receipt& receipt = *tombstone->operation.receipt;
+  ASSERT_EQ(h.world.archives.count(receipt.archive), 1U);
+  const auto& content = h.world.archives[receipt.archive].content;
+  EXPECT_TRUE(std::equal(written.begin(), written.end(), content.begin())) << "and what the editor saved at the last moment";
+  EXPECT_GT(receipt.verified_at_us, 0);
+  EXPECT_EQ(h.world.platforms.count(id), 0U);
+  EXPECT_TRUE(h.world.tasks.empty());
+  EXPECT_EQ(h.view(id), nullptr);
+  auto record = h.world.get(documents::backup_partition(id), documents::backup_key(receipt.backup_id));
+  ASSERT_TRUE(record.ok());
+  EXPECT_EQ(documents::decode_backup(*record)->state, "verified");
+  EXPECT_EQ(documents::decode_backup(*record)->receipt, receipt);
+}
+
+TEST(Delete, ASecondOneAnswersTheSameReceipt) {
+  EngineOptions options;
+  options.tombstone_ms = 600'000;
+  Harness h(options);
+  const std::string id = h.create_running();
+  ASSERT_TRUE(h.remove(id).ok());
+  auto tombstone = h.wait_deleted(id);
+  ASSERT_TRUE(tombstone.ok());
+  auto again = h.remove(id);
+  ASSERT_TRUE(again.ok());
+  ASSERT_TRUE(again->tombstone);
+  EXPECT_EQ(again->tombstone->operation.receipt, tombstone->operation.receipt);
+  h.pass_ms(601'000);
+  EXPECT_EQ(code_of(h.remove(id)), Code::not_found) << "when the tombstone's time is over it is forgotten";
+}
+
+TEST(Delete, RefusesEveryOtherWishFromThenOn) {
+  Harness h;
+  const std::string id = h.create_running();
+  ASSERT_TRUE(h.remove(id).ok());
+  EXPECT_EQ(code_of(h.wake(id)), Code::conflict);
+  EXPECT_EQ(code_of(h.send(id, "hello")), Code::conflict);
+}
+
+TEST(Delete, AFullDiskBlocksItWithTheReasonAndTheDataStays) {
+  Harness h;
+  const std::string id = h.create_running();
+  h.world.troubled = true;
+  h.world.faults = Faults{};
+  for (double* fault : {&h.world.faults.unavailable, &h.world.faults.lost_answer, &h.world.faults.lost_request,
+                        &h.world.faults.late, &h.world.faults.slow, &h.world.faults.task_killed, &h.world.faults.unreadable}) {
+    *fault = 0;
+  }
+  h.world.faults.disk_full = 1;
+  ASSERT_TRUE(h.remove(id).ok());
+  ASSERT_TRUE(h.until([&] { return h.phase(id) == Phase::delete_blocked; }));
+  EXPECT_EQ(h.view(id)->session.operation->reason, "NoSpace");
+  EXPECT_GT(h.view(id)->session.next_attempt_at_us, 0);
+  EXPECT_EQ(code_of(h.wait_deleted(id, 60'000)), Code::deadline);
+  EXPECT_FALSE(h.world.platforms[id].volume->written.empty());
+  h.world.troubled = false;  // somebody made room
+  EXPECT_TRUE(h.wait_deleted(id).ok());
+  EXPECT_TRUE(h.world.violations.empty());
+}
+
+TEST(Delete, SkippedFilesBlockItUntilAnAdminAcceptsTheLoss) {
+  Harness h;
+  const std::string id = h.create_running();
+  h.world.platforms[id].volume->unreadable.insert(h.world.platforms[id].volume->written.front());
+  h.world.may_lose.insert(id);
+  ASSERT_TRUE(h.remove(id).ok());
+  ASSERT_TRUE(h.until([&] { return h.phase(id) == Phase::delete_blocked; }));
+  EXPECT_EQ(h.view(id)->session.operation->reason, "FilesSkipped");
+  h.pass_ms(300'000);
+  EXPECT_EQ(h.phase(id), Phase::delete_blocked);
+  EXPECT_TRUE(h.world.platforms[id].volume);
+  DeleteOptions accept;
+  accept.override_losses = true;
+  ASSERT_TRUE(h.remove(id, accept).ok());
+  auto tombstone = h.wait_deleted(id);
+  ASSERT_TRUE(tombstone.ok());
+  EXPECT_TRUE(tombstone->operation.override_losses) << "recorded";
+  EXPECT_TRUE(h.world.violations.empty());
+}
+
+TEST(Delete, AnAdminMaySkipTheBackupAndItIsRecorded) {
+  Harness h;
+  const std::string id = h.create_running();
+  h.world.may_skip.insert(id);
+  DeleteOptions skip;
+  skip.skip_backup = true;
+  ASSERT_TRUE(h.remove(id, skip).ok());
+  auto tombstone = h.wait_deleted(id);
+  ASSERT_TRUE(tombstone.ok());
+  EXPECT_TRUE(tombstone->operation.skip_backup);
+  EXPECT_TRUE(h.world.archives.empty());
+}
+
+TEST(Delete, OfASessionThatWasNeverMadeNeedsNoBackup) {
+  EngineOptions options;
+  options.concurrent_starts = 0;
+  Harness h(options);
+  const std::string id = (*h.create("ada"))->session.id;
+  ASSERT_TRUE(h.remove(id).ok());
+  auto tombstone = h.wait_deleted(id);
+  ASSERT_TRUE(tombstone.ok());
+  EXPECT_EQ(tombstone->operation.reason, "NothingToSave");
+  EXPECT_TRUE(h.world.archives.empty());
+}
+
+TEST(Delete, TheOperationIsFoundByItsIdBeforeAndAfter) {
+  Harness h;
+  const std::string id = h.create_running();
+  auto answer = h.remove(id);
+  ASSERT_TRUE(answer.ok());
+  auto during = h.operation(answer->operation.id);
+  ASSERT_TRUE(during.ok());
+  EXPECT_EQ((*during)["session_id"].as_string(), id);
+  ASSERT_TRUE(h.wait_deleted(id).ok());
+  auto after = h.operation(answer->operation.id);
+  ASSERT_TRUE(after.ok());
+  EXPECT_EQ((*after)["step"].as_string(), "done");
+  EXPECT_EQ(code_of(h.operation("12345678")), Code::not_found);
+}
+
+TEST(Delete, TellsItsStepsAsEvents) {
+  Harness h;
+  const std::string id = h.create_running();
+  ASSERT_TRUE(h.remove(id).ok());
+  ASSERT_TRUE(h.wait_deleted(id).ok());
+  std::vector<std::string> steps;
+  bool deleted = false;
+  for (const Event& event : h.events) {
+    if (event.type == "operation.step") steps.push_back(event.data["step"].as_string());
+    deleted |= event.type == "session.deleted";
+  }
+  EXPECT_EQ(steps, (std::vector<std::string>{"stop", "backup", "verify", "release_workload", "release_volume", "done"}));
+  EXPECT_TRUE(deleted);
+}
+
+// ---- chat ---------------------------------------------------------------------------------------------------------------
+
+TEST(Chat, IsOfferedInOrderAnsweredAndKept) {
+  Harness h;
+  const std::string id = h.create_running();
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(h.send(id, "m" + std::to_string(i))->queue_length, i + 1);
+  auto claimed = h.claim(id, 2);
+  ASSERT_TRUE(claimed.ok());
+  ASSERT_EQ(claimed->size(), 2U);
+  EXPECT_EQ((*claimed)[0].text, "m0");
+  EXPECT_EQ((*claimed)[1].text, "m1");
+  ASSERT_TRUE(h.ack(id, (*claimed)[0], (*claimed)[0].claim, Json("r0")).ok());
+  EXPECT_EQ(h.view(id)->session.queue_length, 2);
+  EXPECT_TRUE(h.claim(id)->empty()) << "nothing behind a head that is claimed";
+  ASSERT_TRUE(h.ack(id, (*claimed)[1], "", Json("r1")).ok());
+  EXPECT_EQ(h.claim(id)->front().text, "m2");
+  auto all = h.history(id);
+  ASSERT_TRUE(all.ok());
+  ASSERT_EQ(all->size(), 3U);
+  EXPECT_EQ((*all)[0].reply, Json("r0"));
+  EXPECT_EQ((*all)[2].state, MessageState::claimed);
+  EXPECT_EQ(h.history(id, (*all)[0].id)->size(), 2U);
+}
+
+TEST(Chat, AnUnacknowledgedMessageComesAgainAndThenDies) {
+  EngineOptions options;
+  options.message_tries = 2;
+  Harness h(options);
+  const std::string id = h.create_running();
+  ASSERT_TRUE(h.send(id, "poison").ok());
+  ASSERT_TRUE(h.send(id, "next").ok());
+  EXPECT_EQ(h.claim(id, 1, 0, 1000)->front().attempt, 1);
+  EXPECT_EQ(h.claim(id, 1, 5000, 1000)->front().attempt, 2);
+  auto next = h.claim(id, 1, 5000, 1000);
+  ASSERT_TRUE(next.ok());
+  ASSERT_EQ(next->size(), 1U);
+  EXPECT_EQ(next->front().text, "next");
+  EXPECT_EQ(h.view(id)->session.queue_length, 1);
+  EXPECT_EQ(h.history(id)->front().state, MessageState::dead);
+}
+
+TEST(Chat, AnAckIsRepeatableAndALateOneIsRefused) {
+  Harness h;
+  const std::string id = h.create_running();
+  ASSERT_TRUE(h.send(id, "m").ok());
+  const Message first = h.claim(id, 1, 0, 1000)->front();
+  const Message second = h.claim(id, 1, 5000, 30'000)->front();
+  EXPECT_EQ(code_of(h.ack(id, first, first.claim, Json("late"))), Code::conflict);
+  ASSERT_TRUE(h.ack(id, second, second.claim, Json("now")).ok());
+  auto again = h.ack(id, second, second.claim, Json("other"));
+  ASSERT_TRUE(again.ok());
+  EXPECT_EQ(again->reply, Json("now"));
+  EXPECT_EQ(code_of(h.ack(id, first, first.claim, Json("late"))), Code::conflict);
+  Message unknown;
+  unknown.id = "00000000000000ff";
+  EXPECT_EQ(code_of(h.ack(id, unknown, "", {})), Code::not_found);
+}
+
+TEST(Chat, AClaimIsHonouredAfterARestart) {
+  Harness h;
+  const std::string id = h.create_running();
+  ASSERT_TRUE(h.send(id, "m").ok());
+  const Message claimed = h.claim(id, 1, 0, 60'000)->front();
+  h.restart();
+  EXPECT_TRUE(h.claim(id)->empty());
+  EXPECT_TRUE(h.ack(id, claimed, claimed.claim, Json("r")).ok());
+}
+
+TEST(Chat, ALongPollHearsOfTheNextMessageAtOnce) {
+  Harness h;
+  const std::string id = h.create_running();
+  bool heard = false;
+  h.engine().claim(id, 1, 60'000, 30'000,
+                   [&](Result<std::vector<Message>> messages) { heard = messages.ok() && messages->size() == 1; });
+  h.pass_ms(5000);
+  EXPECT_FALSE(heard);
+  ASSERT_TRUE(h.send(id, "m").ok());
+  h.pass_ms(100);
+  EXPECT_TRUE(heard);
+}
+
+TEST(Chat, WakesASleepingSessionWherePolicySaysSo) {
+  Harness h;
+  const std::string id = h.create_running();
+  ASSERT_TRUE(h.sleep(id).ok());
+  ASSERT_TRUE(h.until([&] { return h.phase(id) == Phase::asleep; }));
+  ASSERT_TRUE(h.send(id, "wake up").ok());
+  EXPECT_TRUE(h.until([&] { return h.phase(id) == Phase::running; }));
+
+  EngineOptions quiet;
+  quiet.chat_wakes = false;
+  Harness q(quiet);
+  const std::string other = q.create_running();
+  ASSERT_TRUE(q.sleep(other).ok());
+  ASSERT_TRUE(q.send(other, "sleep on").ok());
+  EXPECT_EQ(q.view(other)->session.wanted, Wanted::asleep);
+}
+
+TEST(Chat, AFullQueueRefuses) {
+  EngineOptions options;
+  options.queue_max = 2;
+  Harness h(options);
+  const std::string id = h.create_running();
+  ASSERT_TRUE(h.send(id, "1").ok());
+  ASSERT_TRUE(h.send(id, "2").ok());
+  EXPECT_EQ(code_of(h.send(id, "3")), Code::exhausted);
+}
+
+TEST(Chat, TheSameKeyQueuesOneMessage) {
+  Harness h;
+  const std::string id = h.create_running();
+  auto first = h.send(id, "hello", with_key("k"));
+  auto second = h.send(id, "hello", with_key("k"));
+  ASSERT_TRUE(first.ok() && second.ok());
+  EXPECT_EQ(first->message.id, second->message.id);
+  EXPECT_EQ(second->queue_length, 1);
+  EXPECT_EQ(code_of(h.send(id, "other", with_key("k"))), Code::invalid);
+}
+
+// ---- the engine itself ------------------------------------------------------------------------------------------------
+
+TEST(Engine, ReportsWhatThePlatformHoldsOfNoSessionAndLeavesItAlone) {
+  EngineOptions options;
+  options.resync_ms = 5'000;
+  Harness h(options);
+  WorkspaceSpec stranger;
+  stranger.id = "deadbeef";
+  stranger.generation = 1;
+  stranger.create_volume = true;
+  stranger.volume.name = "pvc-deadbeef";
+  stranger.volume.token = "x";
+  ASSERT_TRUE(h.world.apply(stranger).ok());
+  ASSERT_TRUE(h.until([&] { return h.engine().statistics().orphans == 1; }));
+  EXPECT_TRUE(h.world.platforms["deadbeef"].volume);
+}
+
+TEST(Engine, ARestartGoesOnWhereItWas) {
+  Harness h;
+  const std::string id = h.create_running();
+  ASSERT_TRUE(h.remove(id).ok());
+  ASSERT_TRUE(h.until([&] { return h.view(id)->session.operation->step == OperationStep::backup; }));
+  h.restart();
+  EXPECT_TRUE(h.wait_deleted(id).ok());
+  EXPECT_TRUE(h.world.violations.empty());
+}
+
+TEST(Engine, RunningWorkspacesAreNotTouchedByARestart) {
+  Harness h;
+  const std::string id = h.create_running();
+  const std::string before = h.view(id)->session.observed.incarnation;
+  h.restart();
+  h.pass_ms(120'000);
+  EXPECT_EQ(h.phase(id), Phase::running);
+  EXPECT_EQ(h.world.platforms[id].workload.incarnation, before);
+}
+
+TEST(Engine, StopsOnceNoCallIsUnderWayAndGivesTheLeaseBack) {
+  Harness h;
+  const std::string id = h.create_running();
+  bool stopped = false;
+  ASSERT_TRUE(h.sleep(id).ok());
+  h.engine().stop([&] { stopped = true; });
+  ASSERT_TRUE(h.until([&] { return stopped; }));
+  EXPECT_FALSE(h.engine().statistics().leader);
+  EXPECT_EQ(code_of(h.wake(id)), Code::unavailable);
+  EXPECT_TRUE(h.world.lease("leader", "another", 1, 1000).ok());
+}
+
+TEST(Engine, WithoutTheLeaseItTakesCommandsButTouchesNothing) {
+  Harness h;
+  const std::string id = h.create_running();
+  h.replica.reset();
+  h.pass_ms(20'000);
+  ASSERT_TRUE(h.world.lease("leader", "another", 1, 600'000).ok());
+  h.replica = std::make_unique<Replica>(h.world, h.options);
+  h.replica->engine().start();
+  ASSERT_TRUE(h.until([&] { return h.engine().ready().ok(); }));
+  ASSERT_TRUE(h.sleep(id).ok());
+  h.pass_ms(60'000);
+  EXPECT_EQ(h.world.platforms[id].workload.state, WorkloadState::running);
+  EXPECT_EQ(h.view(id)->session.phase, Phase::stopping);
+}
+
+TEST(Engine, TakesCommandsFromSeveralThreadsWhileOthersRead) {
+  Harness h;
+  std::vector<std::string> ids;
+  for (int i = 0; i < 4; ++i) ids.push_back(h.create_running("user" + std::to_string(i)));
+  std::atomic<int> answered{0};
+  std::atomic<bool> over{false};
+  constexpr int kEach = 50;
+  std::vector<std::thread> threads;
+  for (const std::string& id : ids) {
+    threads.emplace_back([&, id] {
+      for (int i = 0; i < kEach; ++i) {
+        h.engine().chat(id, "m", {}, [&](Result<Engine::Queued>) { ++answered; });
+        h.engine().touch(id);
+      }
+    });
+  }
+  threads.emplace_back([&] {
+    while (!over) {
+      (void)h.engine().reads().list("", 10);
+      (void)h.engine().reads().count_by_phase();
+      (void)h.engine().statistics();
+      (void)h.engine().ready();
+      for (const std::string& id : ids) (void)h.engine().reads().find(id)->session.queue_length;
+    }
+  });
+  while (answered < kEach * static_cast<int>(ids.size())) {
+    h.replica->take_posted();
+    for (int i = 0; i < 100 && h.simulator.step(h.simulator.monotonic_ns() + 1'000'000); ++i) {
+    }
+  }
+  over = true;
+  for (std::thread& thread : threads) thread.join();
+  for (const std::string& id : ids) EXPECT_EQ(h.view(id)->session.queue_length, kEach);
+}
+
+}  // namespace
+}  // namespace roost::simulation

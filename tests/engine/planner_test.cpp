@@ -1,0 +1,372 @@
+// The planner as tables: a session, what is known, and the one step that follows.
+#include "engine/planner.hpp"
+
+#include <gtest/gtest.h>
+
+namespace roost {
+namespace {
+
+constexpr std::int64_t kNow = 1'763'000'000'000'000;
+const std::string kHash(64, 'a');
+
+Session session(Wanted wanted = Wanted::running) {
+  Session s;
+  s.id = "0a1b2c3d";
+  s.user_id = "ada@example.com";
+  s.wanted = wanted;
+  s.spec_generation = 5;
+  s.volume.name = "pvc-0a1b2c3d";
+  s.volume.token = "token";
+  s.volume.uid = "uid-1";
+  return s;
+}
+
+Workspace workspace(WorkloadState state, std::int64_t generation = 5) {
+  Workspace w;
+  w.id = "0a1b2c3d";
+  w.volume_state = VolumeState::present;
+  w.volume_uid = "uid-1";
+  w.workload_state = state;
+  w.generation = generation;
+  w.observed.replicas = state == WorkloadState::running || state == WorkloadState::starting ? 1 : 0;
+  w.observed.ready = state == WorkloadState::running;
+  w.observed.incarnation = state == WorkloadState::none ? "" : "inc-1";
+  return w;
+}
+
+Knowledge known(const Workspace& w, bool live = true) {
+  Knowledge k;
+  k.workspace = w;
+  k.live = live;
+  return k;
+}
+
+// The plan once the document says what is observed: documents are updated first, that is a test of its own.
+Step plan_settled(Session s, const Knowledge& k) {
+  for (int i = 0; i < 5; ++i) {
+    Step next = plan(s, k, kNow, {});
+    auto* update = std::get_if<step::Update>(&next);
+    if (!update) return next;
+    if (update->next.operation && s.operation && update->next.operation->step != s.operation->step) return next;
+    if (update->next.operation && s.operation && update->next.operation->reason != s.operation->reason) return next;
+    s = update->next;
+  }
+  ADD_FAILURE() << "the document never settles";
+  return step::Settled{};
+}
+
+std::string name(const Step& s) { return name_of(s); }
+
+// ---- running, asleep ----
+
+TEST(Planner, LooksBeforeAnything) { EXPECT_EQ(name(plan(session(), Knowledge{}, kNow, {})), "observe"); }
+
+TEST(Planner, WritesDownWhatItSees) {
+  Step next = plan(session(), known(workspace(WorkloadState::running)), kNow, {});
+  ASSERT_EQ(name(next), "update");
+  EXPECT_EQ(std::get<step::Update>(next).next.phase, Phase::running);
+  EXPECT_EQ(std::get<step::Update>(next).next.observed.replicas, 1);
+}
+
+struct Row {
+  const char* what;
+  Wanted wanted;
+  WorkloadState state;
+  std::int64_t generation;
+  const char* expected;
+};
+
+class PlannerTable : public ::testing::TestWithParam<Row> {};
+
+TEST_P(PlannerTable, ChoosesTheStep) {
+  const Row& row = GetParam();
+  EXPECT_EQ(name(plan_settled(session(row.wanted), known(workspace(row.state, row.generation)))), row.expected) << row.what;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Planner, PlannerTable,
+    ::testing::Values(Row{"up as wanted", Wanted::running, WorkloadState::running, 5, "settled"},
+                      Row{"up with an older wish: a new size", Wanted::running, WorkloadState::running, 4, "apply"},
+                      Row{"on its way up", Wanted::running, WorkloadState::starting, 5, "wait"},
+                      Row{"scaled while starting", Wanted::running, WorkloadState::starting, 4, "apply"},
+                      Row{"down", Wanted::running, WorkloadState::none, 5, "apply"},
+                      Row{"woken while it stops: the old one ends first", Wanted::running, WorkloadState::stopping, 4, "wait"},
+                      Row{"failed: counted first", Wanted::running, WorkloadState::failed, 5, "fail"},
+                      Row{"asleep", Wanted::asleep, WorkloadState::none, 4, "settled"},
+                      Row{"to be stopped", Wanted::asleep, WorkloadState::running, 4, "apply"},
+                      Row{"slept while starting", Wanted::asleep, WorkloadState::starting, 4, "apply"},
+                      Row{"stopping", Wanted::asleep, WorkloadState::stopping, 5, "wait"},
+                      Row{"the remains of a failure", Wanted::asleep, WorkloadState::failed, 4, "apply"}));
+
+TEST(Planner, StartsOnlyAfterALiveLook) {
+  EXPECT_EQ(name(plan_settled(session(), known(workspace(WorkloadState::none), false))), "observe");
+}
+
+TEST(Planner, MakesAVolumeOnlyForASessionThatNeverHadOne) {
+  Session fresh = session();
+  fresh.volume.uid.clear();
+  Workspace nothing;
+  nothing.id = fresh.id;
+  Step next = plan_settled(fresh, known(nothing, false));
+  ASSERT_EQ(name(next), "apply");
+  EXPECT_TRUE(std::get<step::Apply>(next).create_volume);
+
+  Step again = plan_settled(session(), known(workspace(WorkloadState::none)));
+  ASSERT_EQ(name(again), "apply");
+  EXPECT_FALSE(std::get<step::Apply>(again).create_volume);
+}
+
+TEST(Planner, TakesAVolumesIdentityOnlyFromTheAnswerOfAnApply) {
+  Session fresh = session();
+  fresh.volume.uid.clear();
+  Knowledge k = known(workspace(WorkloadState::starting));
+  EXPECT_TRUE(reflect(fresh, k).volume.uid.empty());
+  k.adopted = true;
+  EXPECT_EQ(reflect(fresh, k).volume.uid, "uid-1");
+}
+
+TEST(Planner, AMissingVolumeIsLostAndNothingIsStarted) {
+  Workspace gone = workspace(WorkloadState::none);
+  gone.volume_state = VolumeState::missing;
+  gone.volume_uid.clear();
+  EXPECT_EQ(name(plan(session(), known(gone, false), kNow, {})), "observe") << "a cached view does not condemn";
+  Step next = plan(session(), known(gone), kNow, {});
+  ASSERT_EQ(name(next), "update");
+  EXPECT_EQ(std::get<step::Update>(next).next.phase, Phase::volume_lost);
+  EXPECT_EQ(std::get<step::Update>(next).next.reason, "VolumeLost");
+  EXPECT_EQ(name(plan_settled(session(), known(gone))), "wait");
+}
+
+TEST(Planner, AForeignVolumeIsNotTouched) {
+  Workspace foreign = workspace(WorkloadState::none);
+  foreign.volume_uid = "uid-2";
+  EXPECT_EQ(name(plan_settled(session(), known(foreign))), "wait");
+  EXPECT_EQ(reflect(session(), known(foreign)).reason, "VolumeForeign");
+}
+
+TEST(Planner, ADocumentOlderThanThePlatformCatchesUp) {
+  EXPECT_EQ(reflect(session(), known(workspace(WorkloadState::running, 9))).spec_generation, 10);
+}
+
+TEST(Planner, AnOldViewAfterOurOwnApplyIsNotBelieved) {
+  Knowledge k = known(workspace(WorkloadState::running, 4), false);
+  k.applied_generation = 5;
+  EXPECT_EQ(name(plan(session(Wanted::asleep), k, kNow, {})), "wait");
+  k.apply_due = true;
+  EXPECT_EQ(name(plan(session(Wanted::asleep), k, kNow, {})), "observe");
+}
+
+TEST(Planner, EarlierFailuresAreForgottenOnlyAfterAWhile) {
+  Session s = session();
+  s.failures = 4;
+  s.reason = "CrashLoop";
+  Knowledge k = known(workspace(WorkloadState::running));
+  EXPECT_EQ(name(plan_settled(s, k)), "wait");
+  k.ready_ms = 60'000;
+  EXPECT_EQ(name(plan_settled(s, k)), "settled");
+}
+
+// ---- deleting ----
+
+Session deleting(OperationStep where) {
+  Session s = session(Wanted::deleted);
+  s.phase = Phase::deleting;
+  s.operation.emplace();
+  s.operation->id = "0a111111";
+  s.operation->step = where;
+  s.operation->archive = "workspace-0a1b2c3d-20251113T021320Z.zip";
+  s.operation->backup_id = "0a1b2c3d-20251113T021320Z";
+  return s;
+}
+
+Receipt receipt(bool verified) {
+  Receipt r;
+  r.backup_id = "0a1b2c3d-20251113T021320Z";
+  r.archive = "workspace-0a1b2c3d-20251113T021320Z.zip";
+  r.session_id = "0a1b2c3d";
+  r.operation_id = "0a111111";
+  r.volume_uid = "uid-1";
+  r.files = 2;
+  r.archive_sha256 = r.tree_hash = kHash;
+  r.made_at_us = kNow;
+  r.verified_at_us = verified ? kNow : 0;
+  return r;
+}
+
+Task task(TaskState state, const std::string& why = "") {
+  Task t;
+  t.state = state;
+  t.reason = why;
+  if (state == TaskState::succeeded) t.receipt = receipt(false);
+  return t;
+}
+
+const Workspace kStopped = workspace(WorkloadState::none);
+
+TEST(PlannerDelete, StopsWithItsOwnGenerationEvenWhereNothingRuns) {
+  Session s = deleting(OperationStep::stop);
+  Step next = plan_settled(s, known(workspace(WorkloadState::none, 4)));
+  ASSERT_EQ(name(next), "apply") << "a start that is still on its way must be refused";
+  EXPECT_FALSE(std::get<step::Apply>(next).running);
+}
+
+TEST(PlannerDelete, BacksUpOnlyAfterALiveLookAtNoWorkload) {
+  EXPECT_EQ(name(plan_settled(deleting(OperationStep::stop), known(kStopped, false))), "observe");
+  Step next = plan_settled(deleting(OperationStep::stop), known(kStopped));
+  ASSERT_EQ(name(next), "update");
+  EXPECT_EQ(std::get<step::Update>(next).next.operation->step, OperationStep::backup);
+  Knowledge k = known(kStopped, false);
+  k.task = task(TaskState::none);
+  EXPECT_EQ(name(plan_settled(deleting(OperationStep::backup), k)), "observe");
+  k.live = true;
+  EXPECT_EQ(name(plan_settled(deleting(OperationStep::backup), k)), "start_task");
+}
+
+TEST(PlannerDelete, AWorkloadThatShowsUpSendsItBackToTheStop) {
+  for (OperationStep where : {OperationStep::release_workload, OperationStep::release_volume}) {
+    Session s = deleting(where);
+    s.operation->receipt = receipt(true);
+    Knowledge k = known(workspace(WorkloadState::running));
+    k.tasks_removed = true;
+    k.archive = Knowledge::Archive::right;
+    Step next = plan_settled(s, k);
+    ASSERT_EQ(name(next), "update");
+    EXPECT_EQ(std::get<step::Update>(next).next.operation->step, OperationStep::stop);
+    EXPECT_FALSE(std::get<step::Update>(next).next.operation->receipt) << "the backup may be out of date";
+  }
+}
+
+TEST(PlannerDelete, AFailedBackupIsBlockedWithItsReasonAndTriedAgainWithANewArchive) {
+  Session s = deleting(OperationStep::backup);
+  Knowledge k = known(kStopped);
+  k.task = task(TaskState::failed, "NoSpace");
+  Step next = plan_settled(s, k);
+  ASSERT_EQ(name(next), "fail");
+  const Session& then = std::get<step::Fail>(next).next;
+  EXPECT_EQ(then.phase, Phase::delete_blocked);
+  EXPECT_EQ(then.operation->reason, "NoSpace");
+  EXPECT_EQ(then.operation->attempt, 2);
+  EXPECT_NE(then.operation->archive, s.operation->archive);
+  EXPECT_GT(then.operation->backup_id, s.operation->backup_id);
+}
+
+TEST(PlannerDelete, TheCatalogueLearnsBeforeTheSession) {
+  Knowledge k = known(kStopped);
+  k.task = task(TaskState::succeeded);
+  EXPECT_EQ(name(plan_settled(deleting(OperationStep::backup), k)), "record_backup");
+  k.recorded = true;
+  Step next = plan_settled(deleting(OperationStep::backup), k);
+  ASSERT_EQ(name(next), "update");
+  EXPECT_EQ(std::get<step::Update>(next).next.operation->step, OperationStep::verify);
+  EXPECT_EQ(std::get<step::Update>(next).next.operation->attempt, 2);
+
+  EXPECT_EQ(name(plan_settled(deleting(OperationStep::verify), k)), "record_verified");
+  k.verified = receipt(true);
+  Step verified = plan_settled(deleting(OperationStep::verify), k);
+  ASSERT_EQ(name(verified), "update");
+  EXPECT_EQ(std::get<step::Update>(verified).next.operation->receipt, receipt(true));
+}
+
+TEST(PlannerDelete, ACorruptArchiveMeansANewBackupAndAKilledReaderANewReading) {
+  Knowledge k = known(kStopped);
+  k.task = task(TaskState::failed, "Corrupt");
+  Step corrupt = plan_settled(deleting(OperationStep::verify), k);
+  ASSERT_EQ(name(corrupt), "fail");
+  EXPECT_EQ(std::get<step::Fail>(corrupt).next.operation->step, OperationStep::backup);
+  k.task = task(TaskState::failed, "Killed");
+  Step killed = plan_settled(deleting(OperationStep::verify), k);
+  ASSERT_EQ(name(killed), "fail");
+  EXPECT_EQ(std::get<step::Fail>(killed).next.operation->step, OperationStep::verify);
+}
+
+TEST(PlannerDelete, WithoutAFitReceiptNothingIsReleased) {
+  for (OperationStep where : {OperationStep::release_workload, OperationStep::release_volume}) {
+    Session none = deleting(where);
+    EXPECT_EQ(name(plan_settled(none, known(kStopped))), "fail");
+    Session unread = deleting(where);
+    unread.operation->receipt = receipt(false);
+    EXPECT_EQ(name(plan_settled(unread, known(kStopped))), "fail");
+    Session other = deleting(where);
+    other.operation->receipt = receipt(true);
+    other.operation->receipt->operation_id = "0a222222";
+    EXPECT_EQ(name(plan_settled(other, known(kStopped))), "fail");
+  }
+}
+
+TEST(PlannerDelete, SkippedFilesBlockUntilAnAdminAcceptsTheLoss) {
+  Session s = deleting(OperationStep::release_workload);
+  s.operation->receipt = receipt(true);
+  s.operation->receipt->skipped.push_back({"file", "unreadable", 1, "secret.txt"});
+  Knowledge k = known(kStopped);
+  k.tasks_removed = true;
+  Step next = plan_settled(s, k);
+  ASSERT_EQ(name(next), "update");
+  EXPECT_EQ(std::get<step::Update>(next).next.operation->reason, "FilesSkipped");
+  EXPECT_EQ(std::get<step::Update>(next).next.phase, Phase::delete_blocked);
+  EXPECT_EQ(name(plan_settled(std::get<step::Update>(next).next, k)), "wait");
+  s.operation->override_losses = true;
+  EXPECT_EQ(name(plan_settled(s, k)), "remove_workload");
+}
+
+TEST(PlannerDelete, TheVolumeGoesOnlyAfterTheArchiveWasSeenAndALiveLook) {
+  Session s = deleting(OperationStep::release_volume);
+  s.operation->receipt = receipt(true);
+  Knowledge k = known(kStopped, false);
+  EXPECT_EQ(name(plan_settled(s, k)), "check_archive");
+  k.archive = Knowledge::Archive::right;
+  EXPECT_EQ(name(plan_settled(s, k)), "observe");
+  k.live = true;
+  EXPECT_EQ(name(plan_settled(s, k)), "remove_volume");
+  k.archive = Knowledge::Archive::wrong;
+  EXPECT_EQ(name(plan_settled(s, k)), "fail");
+}
+
+TEST(PlannerDelete, AVolumeThatIsMissingIsNotTakenForAnEmptyOne) {
+  Workspace gone = kStopped;
+  gone.volume_state = VolumeState::missing;
+  gone.volume_uid.clear();
+  Step next = plan_settled(deleting(OperationStep::stop), known(gone));
+  ASSERT_EQ(name(next), "update");
+  EXPECT_EQ(std::get<step::Update>(next).next.operation->reason, "VolumeLost");
+  Session admin = deleting(OperationStep::stop);
+  admin.operation->skip_backup = true;
+  Step given_up = plan_settled(admin, known(gone));
+  ASSERT_EQ(name(given_up), "update");
+  EXPECT_EQ(std::get<step::Update>(given_up).next.operation->step, OperationStep::release_workload);
+}
+
+TEST(PlannerDelete, ASessionThatNeverHadAVolumeNeedsNoBackup) {
+  Session s = deleting(OperationStep::stop);
+  s.volume.uid.clear();
+  Workspace nothing;
+  nothing.id = s.id;
+  EXPECT_EQ(name(plan_settled(s, known(nothing, false))), "observe") << "only a live look tells";
+  Step next = plan_settled(s, known(nothing));
+  ASSERT_EQ(name(next), "update");
+  EXPECT_EQ(std::get<step::Update>(next).next.operation->step, OperationStep::release_workload);
+  // One that is there after all is claimed by our token first, and then backed up like any other.
+  EXPECT_EQ(name(plan_settled(s, known(workspace(WorkloadState::none)))), "apply");
+}
+
+TEST(PlannerDelete, TheReservationIsFreedBeforeTheTombstone) {
+  Session s = deleting(OperationStep::done);
+  Knowledge k;
+  EXPECT_EQ(name(plan(s, k, kNow, {})), "free_reservation");
+  k.reservation_freed = true;
+  EXPECT_EQ(name(plan(s, k, kNow, {})), "bury");
+}
+
+TEST(PlannerDelete, AHiccupIsNotABlockYet) {
+  Session s = deleting(OperationStep::backup);
+  s.operation->reason = "Unavailable";
+  s.failures = 1;
+  EXPECT_EQ(phase_of(s, nullptr), Phase::deleting);
+  s.failures = 3;
+  EXPECT_EQ(phase_of(s, nullptr), Phase::delete_blocked);
+  s.failures = 1;
+  s.operation->reason = "NoSpace";
+  EXPECT_EQ(phase_of(s, nullptr), Phase::delete_blocked);
+}
+
+}  // namespace
+}  // namespace roost
