@@ -5,7 +5,8 @@ namespace roost::gateway {
 Workspace workspace_of(const Session& session) {
   Workspace workspace;
   workspace.secret_nonce = session.secret_nonce;
-  const bool deleting = session.wanted == Wanted::deleted || session.phase == Phase::deleting || session.phase == Phase::delete_blocked;
+  const bool deleting =
+      session.wanted == Wanted::deleted || session.phase == Phase::deleting || session.phase == Phase::delete_blocked;
   if (deleting) {
     workspace.state = Workspace::State::unavailable;
     workspace.reason = "It is being deleted; its files are backed up first.";
@@ -19,7 +20,8 @@ Workspace workspace_of(const Session& session) {
     workspace.endpoint = session.observed.endpoint;
   } else {
     workspace.state = Workspace::State::starting;
-    if (session.phase == Phase::failed) workspace.reason = "It did not start yet, and is tried again: " + session.reason + " " + session.message;
+    if (session.phase == Phase::failed)
+      workspace.reason = "It did not start yet, and is tried again: " + session.reason + " " + session.message;
   }
   return workspace;
 }

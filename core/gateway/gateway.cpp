@@ -18,7 +18,8 @@ constexpr std::string_view kLoginPath = "/.roost/login";
 constexpr int kRefreshSeconds = 2;
 
 bool valid_id(std::string_view id) {
-  return id.size() == kIdLength && std::all_of(id.begin(), id.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+  return id.size() == kIdLength &&
+         std::all_of(id.begin(), id.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
 
 std::string replace(std::string text, std::string_view what, std::string_view with) {
@@ -87,13 +88,15 @@ class Gateway::Impl {
   // http://localhost and its names are origins that browsers trust: see cookie_name().
   [[nodiscard]] bool local() const { return options.host_pattern.ends_with(".localhost") || options.host_pattern == "localhost"; }
   [[nodiscard]] std::int64_t now_s() const { return clock_.wall_us() / 1'000'000; }
-  [[nodiscard]] bool logged_in(const http::Request& request, const std::string& id, const std::optional<Workspace>& workspace) const;
-  [[nodiscard]] http::Response login(const http::Request& request, const std::string& id, const std::optional<Workspace>& workspace,
-                                     bool has_cookie);
+  [[nodiscard]] bool logged_in(const http::Request& request, const std::string& id,
+                               const std::optional<Workspace>& workspace) const;
+  [[nodiscard]] http::Response login(const http::Request& request, const std::string& id,
+                                     const std::optional<Workspace>& workspace, bool has_cookie);
   [[nodiscard]] std::string_view origin_refusal(const http::Request& request) const;
   [[nodiscard]] static http::Response explain(const http::Request& request, const Page& page);
   [[nodiscard]] http::Response not_ready(const http::Request& request, const std::string& id, const Workspace& workspace) const;
-  [[nodiscard]] http::ProxyDecision forward(const http::Request& request, const std::string& id, const Workspace& workspace) const;
+  [[nodiscard]] http::ProxyDecision forward(const http::Request& request, const std::string& id,
+                                            const Workspace& workspace) const;
 
   const std::string scheme_;
   const bool secure_;
@@ -114,7 +117,8 @@ std::string Gateway::Impl::url(const std::string& id) const {
   return replace(replace(options.url_pattern, kId, id), kPort, std::to_string(port.load()));
 }
 
-bool Gateway::Impl::logged_in(const http::Request& request, const std::string& id, const std::optional<Workspace>& workspace) const {
+bool Gateway::Impl::logged_in(const http::Request& request, const std::string& id,
+                              const std::optional<Workspace>& workspace) const {
   std::string_view value;
   int seen = 0;
   for (const auto& [name, header] : request.headers) {
@@ -151,11 +155,12 @@ std::string_view Gateway::Impl::origin_refusal(const http::Request& request) con
   if (upgrade) return "a WebSocket needs an Origin header";
   // A browser says Origin with every unsafe request; what has none and no Sec-Fetch-Site is no browser.
   const std::string_view site = request.header("sec-fetch-site");
-  return site.empty() || site == "same-origin" || site == "none" ? std::string_view{} : "the request comes from a page of another origin";
+  return site.empty() || site == "same-origin" || site == "none" ? std::string_view{}
+                                                                 : "the request comes from a page of another origin";
 }
 
-http::Response Gateway::Impl::login(const http::Request& request, const std::string& id, const std::optional<Workspace>& workspace,
-                                    bool has_cookie) {
+http::Response Gateway::Impl::login(const http::Request& request, const std::string& id,
+                                    const std::optional<Workspace>& workspace, bool has_cookie) {
   if (request.method != "GET") {  // a preview (HEAD) must not use the link up
     http::Response response = http::problem(405, "an access link is opened with GET");
     response.headers.emplace_back("allow", "GET");
@@ -171,7 +176,8 @@ http::Response Gateway::Impl::login(const http::Request& request, const std::str
   response.status = 303;
   response.headers.emplace_back("location", options.landing);
   if (redeemed) {
-    const std::string value = sign_cookie(options.signing_key, id, workspace->secret_nonce, now_s(), now_s() + options.cookie_ttl_s);
+    const std::string value =
+        sign_cookie(options.signing_key, id, workspace->secret_nonce, now_s(), now_s() + options.cookie_ttl_s);
     response.headers.emplace_back("set-cookie", set_cookie(value, secure_, options.cookie_ttl_s));
   }
   add_own_headers(response);
@@ -185,17 +191,19 @@ http::Response Gateway::Impl::not_ready(const http::Request& request, const std:
         return explain(request, {503, "This workspace sleeps", "The workspace sleeps; opening its page wakes it.", {}, 30});
       }
       sessions.wake(id);
-      return explain(request, {503, "Waking your workspace", "It was asleep. Your files are as you left them.", {}, kRefreshSeconds});
+      return explain(request,
+                     {503, "Waking your workspace", "It was asleep. Your files are as you left them.", {}, kRefreshSeconds});
     case Workspace::State::starting:
     case Workspace::State::ready:
-      return explain(request, {503, "Starting your workspace", "This takes a few seconds; the page goes on by itself.", workspace.reason,
-                               kRefreshSeconds});
+      return explain(request, {503, "Starting your workspace", "This takes a few seconds; the page goes on by itself.",
+                               workspace.reason, kRefreshSeconds});
     case Workspace::State::unavailable: break;
   }
   return explain(request, {410, "This workspace is not available", "It cannot be opened now.", workspace.reason});
 }
 
-http::ProxyDecision Gateway::Impl::forward(const http::Request& request, const std::string& id, const Workspace& workspace) const {
+http::ProxyDecision Gateway::Impl::forward(const http::Request& request, const std::string& id,
+                                           const Workspace& workspace) const {
   http::ProxyDecision decision;
   http::Upstream upstream;
   upstream.address = workspace.endpoint;
@@ -211,8 +219,10 @@ http::ProxyDecision Gateway::Impl::forward(const http::Request& request, const s
   shape.headers = {{"accept", std::string(request.header("accept"))}};
   if (is_upgrade(request)) shape.headers.emplace_back("upgrade", "1");
   decision.on_upstream_error = [shape](const Error& error) {
-    if (error.code == Code::deadline) return explain(shape, {504, "Your workspace does not answer", "It took too long to answer.", {}});
-    return explain(shape, {503, "Starting your workspace", "It does not answer yet; the page goes on by itself.", {}, kRefreshSeconds});
+    if (error.code == Code::deadline)
+      return explain(shape, {504, "Your workspace does not answer", "It took too long to answer.", {}});
+    return explain(shape,
+                   {503, "Starting your workspace", "It does not answer yet; the page goes on by itself.", {}, kRefreshSeconds});
   };
   return decision;
 }
@@ -231,7 +241,8 @@ http::ProxyDecision Gateway::Impl::decide(const http::Request& request) {
     decision.answer = http::problem(403, refusal);
     add_own_headers(*decision.answer);
   } else if (starts_with(request.path, kOwnPrefix)) {
-    decision.answer = explain(request, {404, "There is nothing here", "This address belongs to the gateway, and holds nothing.", {}});
+    decision.answer =
+        explain(request, {404, "There is nothing here", "This address belongs to the gateway, and holds nothing.", {}});
   } else if (workspace->state == Workspace::State::ready && !workspace->endpoint.empty()) {
     return forward(request, id, *workspace);
   } else {

@@ -41,12 +41,12 @@ struct Workspaces {
 };
 
 struct Options {
-  std::string host_pattern = "vs-code-{uuid}.localhost";              // lower case, no port; exactly one {uuid}
-  std::string url_pattern = "http://vs-code-{uuid}.localhost:{port}"; // what the visitor's browser shows; {port} is optional
-  std::uint16_t port = 8080;                  // stands for {port}; see set_port
-  std::string signing_key;                    // 32 bytes or more, from data_dir: cookies outlive a restart
+  std::string host_pattern = "vs-code-{uuid}.localhost";               // lower case, no port; exactly one {uuid}
+  std::string url_pattern = "http://vs-code-{uuid}.localhost:{port}";  // what the visitor's browser shows; {port} is optional
+  std::uint16_t port = 8080;                                           // stands for {port}; see set_port
+  std::string signing_key;  // 32 bytes or more, from data_dir: cookies outlive a restart
   std::int64_t cookie_ttl_s = 30LL * 24 * 3600;
-  std::int64_t token_ttl_s = 60;              // of an access link
+  std::int64_t token_ttl_s = 60;                // of an access link
   std::string landing = "/?folder=/workspace";  // where a login leads
 };
 

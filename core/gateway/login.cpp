@@ -127,7 +127,11 @@ std::string_view cookie_name(bool secure) { return secure ? "__Host-roost" : "ro
 
 std::string set_cookie(std::string_view value, bool secure, std::int64_t max_age_s) {
   std::string text(cookie_name(secure));
-  text.append("=").append(value).append("; Path=/; Max-Age=").append(std::to_string(max_age_s)).append("; HttpOnly; SameSite=Lax");
+  text.append("=")
+      .append(value)
+      .append("; Path=/; Max-Age=")
+      .append(std::to_string(max_age_s))
+      .append("; HttpOnly; SameSite=Lax");
   if (secure) text.append("; Secure");
   return text;
 }

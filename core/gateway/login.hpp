@@ -38,7 +38,7 @@ class AccessTokens {
   const std::int64_t ttl_ns_;
   const std::size_t capacity_;
   mutable std::mutex mutex_;
-  std::unordered_map<std::string, Entry> entries_;  // by the token's SHA-256
+  std::unordered_map<std::string, Entry> entries_;          // by the token's SHA-256
   std::deque<std::pair<std::int64_t, std::string>> order_;  // expiry and hash, oldest first
   std::unordered_map<std::string, std::deque<std::string>> by_session_;
 };

@@ -6,7 +6,8 @@ namespace roost::gateway {
 namespace {
 
 constexpr std::string_view kStyle =
-    "body{font:16px/1.5 system-ui,sans-serif;margin:0;min-height:100vh;display:grid;place-items:center;background:#1e1e1e;color:#ddd}"
+    "body{font:16px/1.5 "
+    "system-ui,sans-serif;margin:0;min-height:100vh;display:grid;place-items:center;background:#1e1e1e;color:#ddd}"
     "main{max-width:32rem;padding:2rem}h1{font-size:1.4rem;font-weight:600;margin:0 0 .5rem;color:#fff}p{margin:.5rem 0}"
     ".dots:after{content:'';display:inline-block;width:.6rem;height:.6rem;margin-left:.6rem;border-radius:50%;background:#3794ff;"
     "animation:pulse 1s ease-in-out infinite alternate}@keyframes pulse{from{opacity:.2}to{opacity:1}}"
@@ -58,9 +59,14 @@ http::Response render(const Page& page) {
   response.headers.emplace_back("content-type", "text/html; charset=utf-8");
   const std::string seconds = std::to_string(page.refresh_s);
   std::string& html = response.body;
-  html = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">";
+  html =
+      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">";
   if (page.refresh_s > 0) html += "<meta http-equiv=\"refresh\" content=\"" + seconds + "\">";
-  html.append("<title>").append(escape(page.title)).append("</title><style>").append(kStyle).append("</style></head><body><main>");
+  html.append("<title>")
+      .append(escape(page.title))
+      .append("</title><style>")
+      .append(kStyle)
+      .append("</style></head><body><main>");
   html.append(page.refresh_s > 0 ? "<h1 class=\"dots\">" : "<h1>").append(escape(page.title)).append("</h1><p>");
   html.append(escape(page.text)).append("</p>");
   if (!page.more.empty()) html.append("<p>").append(escape(page.more)).append("</p>");

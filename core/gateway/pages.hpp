@@ -11,9 +11,9 @@ namespace roost::gateway {
 struct Page {
   int status = 200;
   std::string_view title;
-  std::string_view text;   // for people; escaped here
-  std::string_view more;   // a second paragraph; empty: none
-  int refresh_s = 0;       // 0: it stays as it is
+  std::string_view text;  // for people; escaped here
+  std::string_view more;  // a second paragraph; empty: none
+  int refresh_s = 0;      // 0: it stays as it is
 };
 
 // With a Content-Security-Policy that lets in nothing but the page's own style, no framing, no caching, no referrer; with

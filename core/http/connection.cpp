@@ -5,14 +5,16 @@
 namespace roost::http {
 namespace {
 
-constexpr std::size_t kUnsentMax = 16 << 10;      // more than this unsent: the client's next request waits
-constexpr std::size_t kKeepStorage = 4 << 10;     // of an idle connection's input
-constexpr std::int64_t kLingerNs = 2'000'000'000; // to let a client read an answer that came before its request's end
-constexpr int kTunnelPatience = 5;                // times the request deadline: a tunnel may rest longer than a request
+constexpr std::size_t kUnsentMax = 16 << 10;       // more than this unsent: the client's next request waits
+constexpr std::size_t kKeepStorage = 4 << 10;      // of an idle connection's input
+constexpr std::int64_t kLingerNs = 2'000'000'000;  // to let a client read an answer that came before its request's end
+constexpr int kTunnelPatience = 5;                 // times the request deadline: a tunnel may rest longer than a request
 
 std::int64_t ns(std::chrono::milliseconds time) { return std::chrono::nanoseconds(time).count(); }
 
-ReaderLimits reader_limits(const ServerOptions& options) { return {options.header_bytes, options.target_bytes, options.header_count}; }
+ReaderLimits reader_limits(const ServerOptions& options) {
+  return {options.header_bytes, options.target_bytes, options.header_count};
+}
 
 }  // namespace
 

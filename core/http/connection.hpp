@@ -22,7 +22,8 @@ namespace roost::http {
 
 class Connection final : public Pollable, public ProxyClient, public std::enable_shared_from_this<Connection> {
  public:
-  Connection(std::shared_ptr<Context> context, LoopState& home, Poco::Net::StreamSocket socket, std::string peer, bool counted_peer);
+  Connection(std::shared_ptr<Context> context, LoopState& home, Poco::Net::StreamSocket socket, std::string peer,
+             bool counted_peer);
   ~Connection() override;
 
   void open();
@@ -45,8 +46,8 @@ class Connection final : public Pollable, public ProxyClient, public std::enable
 
   // connection.cpp: bytes, turns, deadlines
   void receive();
-  void resume();   // go on with what is buffered
-  void turn();     // run the machine, flush, decide what to wait for
+  void resume();              // go on with what is buffered
+  void turn();                // run the machine, flush, decide what to wait for
   [[nodiscard]] bool step();  // one transition; false: it needs something from outside
   [[nodiscard]] bool step_head();
   [[nodiscard]] bool step_body();
@@ -68,7 +69,7 @@ class Connection final : public Pollable, public ProxyClient, public std::enable
   void dispatch();
   void dispatch_pooled(const std::shared_ptr<Exchange>& exchange);
   void begin_proxy();
-  void refuse(Response response);           // the request is understood but not served
+  void refuse(Response response);                            // the request is understood but not served
   void refuse_framing(int status, std::string_view detail);  // nothing behind it can be trusted
   void write_answer(Response& response);
   void write_stream_head(Response& head);
@@ -87,11 +88,11 @@ class Connection final : public Pollable, public ProxyClient, public std::enable
   bool in_turn_ = false;
   bool input_ended_ = false;
   bool keep_alive_ = true;
-  bool request_read_ = true;   // the present request's last byte has been read
+  bool request_read_ = true;  // the present request's last byte has been read
   bool send_shut_ = false;
 
-  std::string in_;             // what is left between turns
-  std::string_view input_;     // what is left in this turn: of in_, or of the loop's scratch
+  std::string in_;          // what is left between turns
+  std::string_view input_;  // what is left in this turn: of in_, or of the loop's scratch
   OutBuffer out_;
   RequestReader reader_;
   Request request_;
@@ -110,10 +111,10 @@ class Connection final : public Pollable, public ProxyClient, public std::enable
   std::shared_ptr<ProxyExchange> proxy_;
   std::function<Response(const Error&)> on_upstream_error_;
 
-  Deadline idle_{*this};      // keep-alive, lingering
+  Deadline idle_{*this};  // keep-alive, lingering
   Deadline header_{*this};
-  Deadline whole_{*this};     // header and body
-  Deadline sending_{*this};   // no progress while the client should read
+  Deadline whole_{*this};    // header and body
+  Deadline sending_{*this};  // no progress while the client should read
   Held idle_count_, in_flight_, stream_count_, proxied_count_, tunnel_count_;
 };
 

@@ -81,7 +81,8 @@ void Connection::route_request() {
   if (framing.length > route_->body_limit) {
     return refuse(problem(413, "the body is larger than " + std::to_string(route_->body_limit) + " bytes"));
   }
-  if (framing.has_body() && framing.expect_continue && !framing.http10 && input_.empty()) out_.append("HTTP/1.1 100 Continue\r\n\r\n");
+  if (framing.has_body() && framing.expect_continue && !framing.http10 && input_.empty())
+    out_.append("HTTP/1.1 100 Continue\r\n\r\n");
   if (framing.length > 0) request_.body.reserve(static_cast<std::size_t>(framing.length));
 }
 
@@ -231,7 +232,8 @@ void Connection::begin_proxy() {
   }
   if (decision.answer) return refuse(std::move(*decision.answer));
   if (!decision.upstream) return refuse(problem(502, "there is no upstream for this request"));
-  if (framing.has_body() && framing.expect_continue && !framing.http10 && input_.empty()) out_.append("HTTP/1.1 100 Continue\r\n\r\n");
+  if (framing.has_body() && framing.expect_continue && !framing.http10 && input_.empty())
+    out_.append("HTTP/1.1 100 Continue\r\n\r\n");
   on_upstream_error_ = std::move(decision.on_upstream_error);
   proxy_ = std::make_shared<ProxyExchange>(loop_, *this, std::move(*decision.upstream));
   proxied_count_.hold(context_->counters.proxied);
@@ -262,8 +264,8 @@ bool Connection::step_proxying() {
     case ProxyExchange::State::failed: {
       keep_alive_ = keep_alive_ && request_read_;
       const Error& error = proxy->error();
-      Response response = on_upstream_error_ ? on_upstream_error_(error)
-                                             : problem(error.code == Code::deadline ? 504 : 502, error.message);
+      Response response =
+          on_upstream_error_ ? on_upstream_error_(error) : problem(error.code == Code::deadline ? 504 : 502, error.message);
       proxy->close();
       proxy_.reset();
       proxied_count_.release();
@@ -302,7 +304,8 @@ bool Connection::pump_request_body() {
     if (answered) {
       close();
     } else {
-      refuse_framing(refused ? reader_.status() : 400, refused ? std::string_view(reader_.detail()) : "the body ended before its announced end");
+      refuse_framing(refused ? reader_.status() : 400,
+                     refused ? std::string_view(reader_.detail()) : "the body ended before its announced end");
     }
     return false;
   }

@@ -32,9 +32,9 @@ class StreamState : public std::enable_shared_from_this<StreamState> {
     bool ended = false;
     bool overflowed = false;
   };
-  [[nodiscard]] Taken take();          // [loop]
-  void unsent(std::size_t bytes);      // [loop] what the socket has not taken yet
-  void close();                        // any thread, once the connection is gone
+  [[nodiscard]] Taken take();      // [loop]
+  void unsent(std::size_t bytes);  // [loop] what the socket has not taken yet
+  void close();                    // any thread, once the connection is gone
 
  private:
   void schedule();  // REQUIRES: mutex_ held

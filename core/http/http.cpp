@@ -93,7 +93,8 @@ Response problem(const Error& error) {
   const int status = status_of(error.code);
   Response response = problem(status, error.message, Json::object({{"code", to_string(error.code)}}));
   const std::int64_t wait_s = (error.retry_after_ms + 999) / 1000;
-  if (wait_s > 0 || status == 429 || status == 503) response.headers.emplace_back("retry-after", std::to_string(wait_s > 0 ? wait_s : 1));
+  if (wait_s > 0 || status == 429 || status == 503)
+    response.headers.emplace_back("retry-after", std::to_string(wait_s > 0 ? wait_s : 1));
   return response;
 }
 

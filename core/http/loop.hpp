@@ -76,7 +76,7 @@ class Loop {
   Loop& operator=(const Loop&) = delete;
 
   void start();
-  void stop();  // any thread but the loop's; sockets must have been closed
+  void stop();                            // any thread but the loop's; sockets must have been closed
   void post(std::function<void()> work);  // any thread; dropped once the loop has stopped
   [[nodiscard]] bool is_current() const;  // any thread
 
@@ -87,8 +87,8 @@ class Loop {
 
   void arm(Deadline& deadline, std::int64_t duration_ns);
   [[nodiscard]] std::int64_t now_ns() const { return now_ns_; }  // of this turn
-  [[nodiscard]] const std::string& date();   // of this second, as in the Date header
-  [[nodiscard]] std::string new_trace_id();  // 32 hex digits, unique, not secret
+  [[nodiscard]] const std::string& date();                       // of this second, as in the Date header
+  [[nodiscard]] std::string new_trace_id();                      // 32 hex digits, unique, not secret
   [[nodiscard]] char* scratch() { return scratch_.data(); }
   static constexpr std::size_t kScratch = 16 << 10;
 

@@ -5,8 +5,8 @@
 namespace roost::http {
 namespace {
 
-constexpr std::size_t kJoin = 16 << 10;     // a piece grows up to here
-constexpr std::size_t kKeep = 4 << 10;      // storage that an idle connection may keep
+constexpr std::size_t kJoin = 16 << 10;  // a piece grows up to here
+constexpr std::size_t kKeep = 4 << 10;   // storage that an idle connection may keep
 
 }  // namespace
 

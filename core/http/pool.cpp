@@ -6,7 +6,8 @@
 
 namespace roost::http {
 
-Pool::Pool(int threads, int queue_max) : threads_max_(std::max(1, threads)), queue_max_(static_cast<std::size_t>(std::max(0, queue_max))) {}
+Pool::Pool(int threads, int queue_max)
+    : threads_max_(std::max(1, threads)), queue_max_(static_cast<std::size_t>(std::max(0, queue_max))) {}
 
 Pool::~Pool() { stop(); }
 

@@ -47,6 +47,7 @@ ProxyExchange::~ProxyExchange() = default;
 
 void ProxyExchange::start(const Request& request, const Framing& framing) {
   client_http10_ = framing.http10;
+  client_keeps_ = framing.keep_alive;
   wants_upgrade_ = framing.upgrade;
   if (request.method == "HEAD") reader_.to_head_request();
   write_request_head(request, framing);
@@ -244,8 +245,8 @@ void ProxyExchange::pass_head(AnswerFraming framing) {
   chunked_down_ = unknown_length && !client_http10_;
   must_close_ = unknown_length && client_http10_;
   head.chunked = chunked_down_;
-  head.close = must_close_ || client_http10_;
-  must_close_ = head.close;
+  must_close_ = must_close_ || client_http10_ || !client_keeps_;
+  head.close = must_close_;
   const auto tokens = connection_tokens(reader_.headers());
   Headers kept;
   std::string_view upgrade;
@@ -312,7 +313,8 @@ void ProxyExchange::expired(Deadline& deadline) {
   if (&deadline == &retry_) {
     connect();
   } else if (state_ == State::waiting) {
-    fail(Code::deadline, connecting_ || !socket_ ? "the upstream does not accept the connection" : "the upstream does not answer");
+    fail(Code::deadline,
+         connecting_ || !socket_ ? "the upstream does not accept the connection" : "the upstream does not answer");
   }
   if (client_ != nullptr) client_->proxy_event();
 }

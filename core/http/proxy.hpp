@@ -50,7 +50,7 @@ class ProxyExchange final : public Pollable, public std::enable_shared_from_this
   // How many bytes of the request's body (or of the tunnel) it takes now.
   [[nodiscard]] std::size_t room() const;
   void send(std::string_view piece);
-  void send_end();        // the request is complete; of a tunnel: the client will send no more
+  void send_end();  // the request is complete; of a tunnel: the client will send no more
   [[nodiscard]] bool upstream_ended() const { return upstream_ended_; }
   [[nodiscard]] bool sent_everything() const { return up_.empty(); }
   void client_drained();  // the client's buffer has room
@@ -84,11 +84,11 @@ class ProxyExchange final : public Pollable, public std::enable_shared_from_this
   Error error_;
   int status_ = 0;
   int connect_tries_ = 0;
-  bool connecting_ = false, client_http10_ = false, wants_upgrade_ = false, chunked_up_ = false;
+  bool connecting_ = false, client_http10_ = false, client_keeps_ = true, wants_upgrade_ = false, chunked_up_ = false;
   bool chunked_down_ = false, must_close_ = false;
   bool request_ended_ = false, up_dead_ = false, send_shut_ = false, upstream_ended_ = false;
-  std::string in_;        // what is left of the upstream's bytes between turns
-  OutBuffer up_;          // towards the upstream
+  std::string in_;  // what is left of the upstream's bytes between turns
+  OutBuffer up_;    // towards the upstream
   ResponseReader reader_;
   std::int64_t up_bytes_ = 0, down_bytes_ = 0, reported_ns_ = 0;
   Deadline retry_{*this};    // of a connection attempt

@@ -197,7 +197,9 @@ RequestReader::Step RequestReader::Impl::parse_head(std::string_view head, std::
   const std::size_t consumed = parser->put(boost::asio::buffer(head.data(), head.size()), error);
   if (error == beast::http::error::bad_version) return refuse(505, "only HTTP/1.1 and HTTP/1.0 are spoken here");
   if (error == beast::http::error::bad_content_length && detail.empty()) {
-    detail = te_seen ? "both Content-Length and Transfer-Encoding" : cl_seen ? "more than one Content-Length" : "Content-Length is not a number";
+    detail = te_seen   ? "both Content-Length and Transfer-Encoding"
+             : cl_seen ? "more than one Content-Length"
+                       : "Content-Length is not a number";
   }
   if (error == beast::http::error::bad_transfer_encoding && detail.empty()) {
     detail = cl_seen ? "both Content-Length and Transfer-Encoding" : "more than one Transfer-Encoding";

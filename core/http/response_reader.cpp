@@ -42,7 +42,8 @@ struct ResponseReader::Impl {
       owner_.headers.emplace_back(std::string(), view(value));
       append_lower(owner_.headers.back().first, view(name));
       if (field == beast::http::field::content_length) {
-        const bool digits = !value.empty() && value.size() <= 18 && view(value).find_first_not_of("0123456789") == std::string_view::npos;
+        const bool digits =
+            !value.empty() && value.size() <= 18 && view(value).find_first_not_of("0123456789") == std::string_view::npos;
         if (owner_.lengths++ > 0 || !digits) error = beast::http::error::bad_content_length;
       }
       if (field == beast::http::field::transfer_encoding && !equals_ignoring_case(view(value), "chunked")) {
@@ -91,10 +92,12 @@ ResponseReader::Step ResponseReader::Impl::read_head(std::string_view input, boo
   const auto found = scanner.scan(input, kHeadersMax + 1);
   if (found == HeadScanner::Result::more) {
     if (input.size() > kHeadMax) return refuse("the header of its answer is too large");
-    if (ended) return refuse(input.empty() ? "it closed the connection without an answer" : "its answer breaks off in the header");
+    if (ended)
+      return refuse(input.empty() ? "it closed the connection without an answer" : "its answer breaks off in the header");
     return {Event::more, 0, {}};
   }
-  if (found != HeadScanner::Result::complete || scanner.length() > kHeadMax) return refuse("the header of its answer is malformed or too large");
+  if (found != HeadScanner::Result::complete || scanner.length() > kHeadMax)
+    return refuse("the header of its answer is malformed or too large");
   const std::string_view head = input.substr(0, scanner.length());
   scanner.reset();
   headers.clear();
@@ -138,7 +141,8 @@ ResponseReader::Step ResponseReader::Impl::read_chunked(std::string_view input, 
     const bool enough = rest.size() >= (parser->chunk_left > 0 ? 1 : kChunkMin);
     const std::size_t used = !enough ? 0 : parser->put(boost::asio::buffer(rest.data(), rest.size()), error);
     consumed += used;
-    if (error && error != beast::http::error::need_more) return refuse("the chunks of its answer are malformed: " + error.message());
+    if (error && error != beast::http::error::need_more)
+      return refuse("the chunks of its answer are malformed: " + error.message());
     if (parser->is_done()) {
       state = State::over;
       return {Event::complete, consumed, {}};

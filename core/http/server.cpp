@@ -161,7 +161,8 @@ void Server::Impl::stop() {
   });
   on_each_loop([&](LoopState& state) { each_connection(state, &Connection::drain); });
   const auto deadline = std::chrono::steady_clock::now() + context->options.drain_deadline;
-  while (context->counters.open.load() > 0 && std::chrono::steady_clock::now() < deadline) std::this_thread::sleep_for(kDrainPoll);
+  while (context->counters.open.load() > 0 && std::chrono::steady_clock::now() < deadline)
+    std::this_thread::sleep_for(kDrainPoll);
   on_each_loop([&](LoopState& state) { each_connection(state, &Connection::close); });
   for (auto& state : loops) state->loop->stop();
   context->pool.stop();

@@ -47,7 +47,8 @@ std::optional<Address> parse_address(const std::string& text) {
   if (colon == std::string::npos) return std::nullopt;
   std::string host = text.substr(0, colon);
   const std::string port_text = text.substr(colon + 1);
-  if (port_text.empty() || port_text.size() > 5 || port_text.find_first_not_of("0123456789") != std::string::npos) return std::nullopt;
+  if (port_text.empty() || port_text.size() > 5 || port_text.find_first_not_of("0123456789") != std::string::npos)
+    return std::nullopt;
   const int port = std::stoi(port_text);
   if (port > 65535) return std::nullopt;
   if (host == "localhost") host = "127.0.0.1";
@@ -169,7 +170,8 @@ Poco::Net::ServerSocket adopt_listener(int descriptor) {
 
 Result<Poco::Net::ServerSocket> listen_on(const std::string& text) {
   const auto address = parse_address(text);
-  if (!address) return Error{Code::invalid, "'" + text + "' is not an address: write HOST:PORT with a numeric host, e.g. 127.0.0.1:8080", 0};
+  if (!address)
+    return Error{Code::invalid, "'" + text + "' is not an address: write HOST:PORT with a numeric host, e.g. 127.0.0.1:8080", 0};
   const auto cannot = [&](const char* what) {
     return Error{Code::unavailable, std::string("cannot ") + what + " " + text + ": " + errno_text(errno), 0};
   };

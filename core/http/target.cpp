@@ -17,7 +17,8 @@ int hex_digit(char c) {
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; }
 
 bool all_digits(std::string_view text, std::size_t at_most) {
-  return !text.empty() && text.size() <= at_most && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+  return !text.empty() && text.size() <= at_most &&
+         std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
 bool lower_hex(std::string_view text) {
@@ -119,7 +120,8 @@ std::string_view trace_id_of(std::string_view traceparent) {
   const std::string_view version = traceparent.substr(0, 2);
   const std::string_view id = traceparent.substr(3, 32);
   const std::string_view parent = traceparent.substr(36, 16);
-  if (!lower_hex(version) || version == "ff" || !lower_hex(id) || !lower_hex(parent) || !lower_hex(traceparent.substr(53, 2))) return {};
+  if (!lower_hex(version) || version == "ff" || !lower_hex(id) || !lower_hex(parent) || !lower_hex(traceparent.substr(53, 2)))
+    return {};
   if (id.find_first_not_of('0') == std::string_view::npos || parent.find_first_not_of('0') == std::string_view::npos) return {};
   return id;
 }

@@ -1,5 +1,5 @@
-// The pieces of a request that need more than the grammar: target, path, Host, traceparent. RFC 9110, RFC 9112, W3C Trace Context.
-// Thread safety: pure functions.
+// The pieces of a request that need more than the grammar: target, path, Host, traceparent. RFC 9110, RFC 9112, W3C Trace
+// Context. Thread safety: pure functions.
 #pragma once
 
 #include <optional>

@@ -18,7 +18,7 @@ struct AnswerHead {
   bool keep_alive = false;  // says so to an HTTP/1.0 client
   bool chunked = false;
   std::optional<std::uint64_t> length;
-  std::string_view date;    // empty: the headers hold one
+  std::string_view date;     // empty: the headers hold one
   std::string_view upgrade;  // of a 101; empty: none
 };
 

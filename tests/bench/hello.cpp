@@ -33,7 +33,8 @@ class Parser final : public beast::http::basic_parser<true> {
   void on_finish_impl(ErrorCode&) override {}
 };
 
-const std::string kAnswer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 17\r\n\r\n{\"hello\":\"world\"}";
+const std::string kAnswer =
+    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 17\r\n\r\n{\"hello\":\"world\"}";
 
 struct Client {
   Poco::Net::StreamSocket socket;

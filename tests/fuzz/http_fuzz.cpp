@@ -1,5 +1,5 @@
-// Fuzzes the request front (RequestReader, router, query) and the reader of upstreams' answers. Besides memory errors it looks for
-// what smuggling is made of: the same bytes must mean the same requests however they arrive.
+// Fuzzes the request front (RequestReader, router, query) and the reader of upstreams' answers. Besides memory errors it looks
+// for what smuggling is made of: the same bytes must mean the same requests however they arrive.
 #include <cstdint>
 #include <cstdlib>
 #include <string>
@@ -21,7 +21,8 @@ void require(bool holds) {
 const Router& router() {
   static const Router instance = [] {
     Router r;
-    for (const char* pattern : {"/", "/session/create", "/session/{}", "/session/{}/status", "/files/{}/{*}"}) r.add({"GET", pattern, Run::inline_, {}});
+    for (const char* pattern : {"/", "/session/create", "/session/{}", "/session/{}/status", "/files/{}/{*}"})
+      r.add({"GET", pattern, Run::inline_, {}});
     return r;
   }();
   return instance;
@@ -37,7 +38,8 @@ void check(const Request& request, const Framing& framing) {
   }
   if (framing.path_refusal.empty() && request.path != "*") {
     require(request.path.front() == '/' && request.path.find("//") == std::string::npos);
-    require(request.path.find("/../") == std::string::npos && request.path.find('\\') == std::string::npos && request.path.find('\0') == std::string::npos);
+    require(request.path.find("/../") == std::string::npos && request.path.find('\\') == std::string::npos &&
+            request.path.find('\0') == std::string::npos);
     (void)router().match(request.method, request.path);
   }
   (void)request.query_parameter("user_id");
@@ -98,7 +100,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::size_t step = 1 + data[0] % 64;
   const std::string whole = meaning(bytes, bytes.size());
   const std::string pieces = meaning(bytes, step);
-  // A refusal may be seen later in one than in the other, and its status may differ (431 or 400); never what was understood before.
+  // A refusal may be seen later in one than in the other, and its status may differ (431 or 400); never what was understood
+  // before.
   const auto understood = [](const std::string& said) {
     const auto end = said.rfind('R');
     return end != std::string::npos && said.size() - end == 4 ? said.substr(0, end) : said;

@@ -58,7 +58,8 @@ class GatewayTest : public ::testing::Test {
   void session(Workspace::State state, std::string reason = "") {
     sessions_.set(kId, {state, upstream_.address(), "nonce1", std::move(reason), {{"x-front", "token"}}});
   }
-  [[nodiscard]] Message ask(const std::string& method, const std::string& path, const std::string& headers, std::string host = "") {
+  [[nodiscard]] Message ask(const std::string& method, const std::string& path, const std::string& headers,
+                            std::string host = "") {
     if (host.empty()) host = host_;
     return test::ask(server_->port(), method + " " + path + " HTTP/1.1\r\nHost: " + host + "\r\n" + headers + "\r\n");
   }
@@ -169,7 +170,8 @@ TEST_F(GatewayTest, ACookieOutlivesARestart) {
 TEST_F(GatewayTest, ForwardsWithoutItsCookieAndWithoutTheKey) {
   session(Workspace::State::ready);
   start();
-  EXPECT_EQ(ask("GET", "/static/x?y=%2F", cookie_header(log_in()) + "X-API-Key: secret\r\nX-Forwarded-For: 1.2.3.4\r\n").status, 200);
+  EXPECT_EQ(ask("GET", "/static/x?y=%2F", cookie_header(log_in()) + "X-API-Key: secret\r\nX-Forwarded-For: 1.2.3.4\r\n").status,
+            200);
   const Message& request = seen_.at(0);
   EXPECT_EQ(request.start, "GET /static/x?y=%2F HTTP/1.1");
   EXPECT_EQ(request.headers.at("cookie"), "theme=dark");
@@ -187,8 +189,9 @@ TEST_F(GatewayTest, AnswersItsHostsInAnyCaseAndOnlyThose) {
   for (const char* host : {"vs-code-abcd0123.localhost", "VS-Code-ABCD0123.LocalHost:8080", "vs-code-abcd0123.localhost:1"}) {
     EXPECT_EQ(ask("GET", "/", cookie, host).status, 200) << host;
   }
-  for (const char* host : {"vs-code-abcd0123.localhost.evil.com", "vs-code-abcd0123.localhost.", "xvs-code-abcd0123.localhost", "localhost",
-                           "127.0.0.1", "vs-code-abcd012g.localhost", "vs-code-abcd01234.localhost", "vs-code-.localhost"}) {
+  for (const char* host :
+       {"vs-code-abcd0123.localhost.evil.com", "vs-code-abcd0123.localhost.", "xvs-code-abcd0123.localhost", "localhost",
+        "127.0.0.1", "vs-code-abcd012g.localhost", "vs-code-abcd01234.localhost", "vs-code-.localhost"}) {
     EXPECT_EQ(ask("GET", "/", cookie, host).status, 421) << host;
   }
 }
@@ -199,9 +202,9 @@ TEST_F(GatewayTest, DemandsTheExactOriginOnWebSocketsAndUnsafeMethods) {
   const std::string cookie = cookie_header(log_in());
   const std::string upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n" + cookie;
   const std::string post = "Content-Length: 0\r\n" + cookie;
-  for (const std::string& origin :
-       std::vector<std::string>{"http://vs-code-ffffffff.localhost:" + std::to_string(server_->port()), "https://" + host_, "http://localhost", "null",
-                                "http://vs-code-abcd0123.localhost", origin_ + "0", origin_ + "/", "http://" + host_ + ".evil.com"}) {
+  for (const std::string& origin : std::vector<std::string>{
+           "http://vs-code-ffffffff.localhost:" + std::to_string(server_->port()), "https://" + host_, "http://localhost", "null",
+           "http://vs-code-abcd0123.localhost", origin_ + "0", origin_ + "/", "http://" + host_ + ".evil.com"}) {
     EXPECT_EQ(ask("GET", "/", upgrade + "Origin: " + origin + "\r\n").status, 403) << origin;
     EXPECT_EQ(ask("POST", "/", post + "Origin: " + origin + "\r\n").status, 403) << origin;
   }
@@ -213,7 +216,8 @@ TEST_F(GatewayTest, DemandsTheExactOriginOnWebSocketsAndUnsafeMethods) {
   EXPECT_EQ(ask("POST", "/", post).status, 200);  // no browser
   EXPECT_EQ(ask("POST", "/", post + "Sec-Fetch-Site: same-origin\r\n").status, 200);
   // A browser leaves the scheme's own port out.
-  EXPECT_EQ(ask("POST", "/", post + "Origin: http://vs-code-abcd0123.localhost\r\n", "vs-code-abcd0123.localhost:80").status, 200);
+  EXPECT_EQ(ask("POST", "/", post + "Origin: http://vs-code-abcd0123.localhost\r\n", "vs-code-abcd0123.localhost:80").status,
+            200);
 }
 
 TEST_F(GatewayTest, PassesAWebSocketThrough) {
@@ -221,7 +225,8 @@ TEST_F(GatewayTest, PassesAWebSocketThrough) {
   start();
   const std::string cookie = cookie_header(log_in());
   Wire wire = Wire::to_port(server_->port());
-  wire.send("GET /ws HTTP/1.1\r\nHost: " + host_ + "\r\nOrigin: " + origin_ + "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" + cookie + "\r\n");
+  wire.send("GET /ws HTTP/1.1\r\nHost: " + host_ + "\r\nOrigin: " + origin_ +
+            "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" + cookie + "\r\n");
   EXPECT_EQ(take_head(wire).status, 101);
   wire.send("ping");
   EXPECT_EQ(wire.take(4), "ping");

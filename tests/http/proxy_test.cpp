@@ -29,9 +29,7 @@ std::string pattern(std::size_t size) {
 
 class ProxyTest : public ServerTest {
  protected:
-  ~ProxyTest() override {
-    stop();
-  }
+  ~ProxyTest() override { stop(); }
   // Ends both servers, and so every use of a test's variables by their threads, before those variables go.
   class Ending {
    public:
@@ -58,10 +56,11 @@ class ProxyTest : public ServerTest {
     proxy.accepts = [](std::string_view host) { return host == "w"; };
     proxy.proxy = [this](const Request&) {
       ProxyDecision decision;
-      decision.upstream = Upstream{address_, set_headers_, {"x-api-key"}, "__Host-roost", [this](std::int64_t up, std::int64_t down) {
-                                     up_ += up;
-                                     down_ += down;
-                                   }};
+      decision.upstream =
+          Upstream{address_, set_headers_, {"x-api-key"}, "__Host-roost", [this](std::int64_t up, std::int64_t down) {
+                     up_ += up;
+                     down_ += down;
+                   }};
       return decision;
     };
     proxy.response_headers = {{"x-own", "1"}};
@@ -70,7 +69,8 @@ class ProxyTest : public ServerTest {
   static std::string get_w(std::string_view path, std::string_view headers = "") {
     return "GET " + std::string(path) + " HTTP/1.1\r\nHost: w\r\n" + std::string(headers) + "\r\n";
   }
-  static constexpr std::string_view kUpgrade = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n";
+  static constexpr std::string_view kUpgrade =
+      "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n";
   static void accept_upgrade(Wire& wire) {
     const Message request = take_head(wire);
     EXPECT_EQ(request.headers.count("upgrade"), 1U);
@@ -88,12 +88,16 @@ TEST_F(ProxyTest, PassesARequestOnWithTheHeadersThatItShould) {
   Message seen;
   const auto ending = start_proxy([&](Wire& wire) {
     seen = take_message(wire);
-    wire.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nKeep-Alive: x\r\nConnection: X-Hop\r\nX-Hop: 1\r\nX-Kept: 2\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n\r\nok");
+    wire.send(
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nKeep-Alive: x\r\nConnection: X-Hop\r\nX-Hop: 1\r\nX-Kept: 2\r\nSet-Cookie: "
+        "a\r\nSet-Cookie: b\r\n\r\nok");
   });
   Wire wire = connect();
-  wire.send(get_w("/a/../b//c%2Fd?x=%20",
-                  "Connection: keep-alive, X-Private\r\nX-Private: 1\r\nX-API-Key: secret\r\nTE: trailers\r\nProxy-Connection: x\r\n"
-                  "Cookie: a=1; __Host-roost=secret; b=2\r\nX-Forwarded-For: spoofed\r\nForwarded: for=spoofed\r\nX-Roost-User: spoofed\r\nX-Mine: 1\r\n"));
+  wire.send(
+      get_w("/a/../b//c%2Fd?x=%20",
+            "Connection: keep-alive, X-Private\r\nX-Private: 1\r\nX-API-Key: secret\r\nTE: trailers\r\nProxy-Connection: x\r\n"
+            "Cookie: a=1; __Host-roost=secret; b=2\r\nX-Forwarded-For: spoofed\r\nForwarded: for=spoofed\r\nX-Roost-User: "
+            "spoofed\r\nX-Mine: 1\r\n"));
   const Message answer = take_message(wire);
   EXPECT_EQ(answer.status, 200);
   EXPECT_EQ(answer.body, "ok");
@@ -108,7 +112,8 @@ TEST_F(ProxyTest, PassesARequestOnWithTheHeadersThatItShould) {
   EXPECT_EQ(seen.headers.at("x-forwarded-proto"), "https");
   EXPECT_EQ(seen.headers.at("x-roost-user"), "u1");
   EXPECT_EQ(seen.headers.at("x-mine"), "1");
-  for (const char* gone : {"x-api-key", "te", "proxy-connection", "x-private", "forwarded"}) EXPECT_EQ(seen.headers.count(gone), 0U) << gone;
+  for (const char* gone : {"x-api-key", "te", "proxy-connection", "x-private", "forwarded"})
+    EXPECT_EQ(seen.headers.count(gone), 0U) << gone;
   wire.send(get("/none"));  // the connection goes on, with the other virtual server even
   EXPECT_EQ(take_message(wire).status, 404);
   EXPECT_GT(down_, 0);
@@ -132,7 +137,8 @@ TEST_F(ProxyTest, CarriesLargeBodiesBothWaysInEitherFraming) {
   });
   const std::string body = pattern(20 << 20);
   Wire sized = connect();
-  std::thread sender([&] { sized.send("POST /up HTTP/1.1\r\nHost: w\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body); });
+  std::thread sender(
+      [&] { sized.send("POST /up HTTP/1.1\r\nHost: w\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body); });
   const Message echoed = take_message(sized);
   sender.join();
   EXPECT_TRUE(echoed.complete);
@@ -151,7 +157,8 @@ TEST_F(ProxyTest, CarriesLargeBodiesBothWaysInEitherFraming) {
   const Message returned = take_message(chunked);
   chunker.join();
   EXPECT_TRUE(returned.body == body);
-  EXPECT_TRUE(eventually([&] { return up_ >= 2 * static_cast<std::int64_t>(body.size()) && down_ >= 2 * static_cast<std::int64_t>(body.size()); }));
+  EXPECT_TRUE(eventually(
+      [&] { return up_ >= 2 * static_cast<std::int64_t>(body.size()) && down_ >= 2 * static_cast<std::int64_t>(body.size()); }));
 }
 
 TEST_F(ProxyTest, HoldsBackAnUpstreamWhoseClientDoesNotRead) {
@@ -186,6 +193,10 @@ TEST_F(ProxyTest, PassesOnAnswersThatEndWithTheConnection) {
   EXPECT_EQ(answer.headers.at("transfer-encoding"), "chunked");
   EXPECT_EQ(answer.body, "until the end");
   EXPECT_EQ(take_message(wire).status, 404);
+  Wire once = connect();
+  once.send(get_w("/", "Connection: close\r\n"));
+  EXPECT_EQ(take_message(once).headers.at("connection"), "close");
+  EXPECT_TRUE(once.drain());
   Wire old = connect();
   old.send("GET / HTTP/1.0\r\nHost: w\r\n\r\n");
   EXPECT_EQ(take_head(old).headers.at("connection"), "close");
@@ -198,7 +209,8 @@ TEST_F(ProxyTest, PassesOnAnswersWithoutABody) {
     const Message request = take_message(wire);
     if (request.start.rfind("HEAD", 0) == 0) wire.send("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
     if (request.start.rfind("GET /304", 0) == 0) wire.send("HTTP/1.1 304 Not Modified\r\nETag: x\r\n\r\n");
-    if (request.start.rfind("GET /100", 0) == 0) wire.send("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n");
+    if (request.start.rfind("GET /100", 0) == 0)
+      wire.send("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n");
   });
   Wire wire = connect();
   wire.send("HEAD / HTTP/1.1\r\nHost: w\r\n\r\n" + get_w("/304") + get_w("/100") + get("/none"));
@@ -258,16 +270,19 @@ TEST_F(ProxyTest, CutsTheClientOffWhereAnAnswerBreaksOff) {
 TEST_F(ProxyTest, RefusesAddressesThatAreNotSockets) {
   const std::filesystem::path directory = std::filesystem::temp_directory_path() / ("roost-proxy-" + std::to_string(::getpid()));
   std::filesystem::create_directories(directory);
-  const SocketServer real([](Wire& wire) {
-    (void)take_message(wire);
-    wire.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nunix");
-  }, directory / "socket");
+  const SocketServer real(
+      [](Wire& wire) {
+        (void)take_message(wire);
+        wire.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nunix");
+      },
+      directory / "socket");
   std::filesystem::create_symlink(directory / "socket", directory / "link");
   ::close(::open((directory / "file").c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
   start_with_address();
   Wire wire = connect();
-  for (const std::string& bad : {"unix:" + (directory / "link").string(), "unix:" + (directory / "file").string(),
-                                 "unix:" + (directory / "none").string(), std::string("tcp:example.org:80"), std::string("tcp:127.0.0.1:1"), std::string("x")}) {
+  for (const std::string& bad :
+       {"unix:" + (directory / "link").string(), "unix:" + (directory / "file").string(), "unix:" + (directory / "none").string(),
+        std::string("tcp:example.org:80"), std::string("tcp:127.0.0.1:1"), std::string("x")}) {
     address_ = bad;
     wire.send(get_w("/"));
     EXPECT_EQ(take_message(wire).status, 502) << bad;

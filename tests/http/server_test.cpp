@@ -41,7 +41,8 @@ TEST_F(ServerTest, AnswersHeadAsGetWithoutABodyAndOptionsWithTheMethods) {
   on_loop("POST", "/a", echo);
   start();
   Wire wire = connect();
-  wire.send("HEAD /a HTTP/1.1\r\nHost: a\r\n\r\nOPTIONS /a HTTP/1.1\r\nHost: a\r\n\r\nOPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n" + get("/a"));
+  wire.send("HEAD /a HTTP/1.1\r\nHost: a\r\n\r\nOPTIONS /a HTTP/1.1\r\nHost: a\r\n\r\nOPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n" +
+            get("/a"));
   const Message head = take_message(wire, true);
   EXPECT_EQ(head.status, 200);
   EXPECT_EQ(head.headers.at("content-length"), "8");  // "HEAD /a "
@@ -57,8 +58,8 @@ TEST_F(ServerTest, RefusesWhatIsNotThereWithProblemJsonAndKeepsTheConnection) {
   on_loop("GET", "/a", echo);
   start();
   Wire wire = connect();
-  wire.send(get("/none") + "PUT /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc" + get("/a/%2e%2e") + get("/a", "Expect: magic\r\n") +
-            "GET /a HTTP/1.1\r\nHost: elsewhere\r\n\r\n" + get("/a"));
+  wire.send(get("/none") + "PUT /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc" + get("/a/%2e%2e") +
+            get("/a", "Expect: magic\r\n") + "GET /a HTTP/1.1\r\nHost: elsewhere\r\n\r\n" + get("/a"));
   const Message none = take_message(wire);
   EXPECT_EQ(none.status, 404);
   EXPECT_EQ(none.headers.at("content-type"), "application/problem+json");
@@ -118,13 +119,20 @@ TEST_F(ServerTest, AnswersTenThousandHeadersWith431) {
 }
 
 TEST_F(ServerTest, HoldsBodiesAgainstTheRoutesLimit) {
-  on_loop("POST", "/a", [](const Request& r, const Responder& respond) { respond(Response::json(200, Json(r.body.size()))); }, 1000);
+  on_loop(
+      "POST", "/a", [](const Request& r, const Responder& respond) { respond(Response::json(200, Json(r.body.size()))); }, 1000);
   start();
   EXPECT_EQ(ask(post("/a", std::string(1000, 'x'))).body, "1000");
   EXPECT_EQ(ask(post("/a", std::string(1001, 'x'))).status, 413);
   EXPECT_EQ(ask("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n").status, 413);
-  EXPECT_EQ(ask("POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n" + std::string(1000, 'x') + "\r\n0\r\n\r\n").body, "1000");
-  EXPECT_EQ(ask("POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n" + std::string(1001, 'x') + "\r\n0\r\n\r\n").status, 413);
+  EXPECT_EQ(
+      ask("POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n" + std::string(1000, 'x') + "\r\n0\r\n\r\n")
+          .body,
+      "1000");
+  EXPECT_EQ(
+      ask("POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n" + std::string(1001, 'x') + "\r\n0\r\n\r\n")
+          .status,
+      413);
   // No Content-Length is no body; announced content without a length is 411.
   EXPECT_EQ(ask("POST /a HTTP/1.1\r\nHost: a\r\n\r\n").body, "0");
   EXPECT_EQ(ask("POST /a HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n\r\n").status, 411);
@@ -138,7 +146,8 @@ TEST_F(ServerTest, SaysContinueOnlyAfterTheGatekeeperAndTheSizeCheck) {
   on_loop("POST", "/a", echo, 10);
   start();
   const auto expecting = [](const char* key, int length) {
-    return "POST /a HTTP/1.1\r\nHost: a\r\nX-Key: " + std::string(key) + "\r\nExpect: 100-continue\r\nContent-Length: " + std::to_string(length) + "\r\n\r\n";
+    return "POST /a HTTP/1.1\r\nHost: a\r\nX-Key: " + std::string(key) +
+           "\r\nExpect: 100-continue\r\nContent-Length: " + std::to_string(length) + "\r\n\r\n";
   };
   EXPECT_EQ(ask(expecting("bad", 5)).status, 401);
   EXPECT_EQ(ask(expecting("good", 11)).status, 413);
@@ -209,8 +218,9 @@ TEST_F(ServerTest, ClosesIdleConnections) {
 TEST_F(ServerTest, AnswersATruncatedRequestWith400) {
   on_loop("POST", "/a", echo);
   start();
-  for (const std::string& bytes : std::vector<std::string>{"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf", "POST /a HTTP/1.1\r\nHo",
-                                                           "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"}) {
+  for (const std::string& bytes :
+       std::vector<std::string>{"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf", "POST /a HTTP/1.1\r\nHo",
+                                "POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"}) {
     Wire wire = connect();
     wire.send(bytes);
     wire.finish_sending();
@@ -461,7 +471,8 @@ TEST_F(ServerTest, ObservesEachAnswerWithItsRoute) {
   });
   start();
   Wire wire = connect();
-  wire.send(get("/a/1", "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n") + get("/none") + "junk\r\n\r\n");
+  wire.send(get("/a/1", "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n") + get("/none") +
+            "junk\r\n\r\n");
   EXPECT_EQ(take_message(wire).status, 200);
   EXPECT_EQ(take_message(wire).status, 404);
   EXPECT_EQ(take_message(wire).status, 400);

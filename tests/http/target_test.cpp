@@ -23,14 +23,15 @@ TEST(Path, DecodesOnceAndCollapsesSlashes) {
 
 TEST(Path, RefusesWhatCouldMeanAnotherPath) {
   std::string path;
-  for (const char* raw : {"/a%2fb", "/a%2Fb", "/a\\b", "/a%5cb", "/..", "/a/../b", "/%2e%2e/a", "/a/.%2e", "/./a", "/a/%2e", "/%00", "/a%0d%0a",
-                          "/%7f", "/%", "/%4", "/%zz", "/%ff", "/%c0%af"}) {
+  for (const char* raw : {"/a%2fb", "/a%2Fb", "/a\\b", "/a%5cb", "/..", "/a/../b", "/%2e%2e/a", "/a/.%2e", "/./a", "/a/%2e",
+                          "/%00", "/a%0d%0a", "/%7f", "/%", "/%4", "/%zz", "/%ff", "/%c0%af"}) {
     EXPECT_NE(normalise_path(raw, path), "") << raw;
   }
 }
 
 TEST(Host, TakesNamesAndAddressesWithAPort) {
-  for (const char* host : {"a", "a.b", "localhost:8080", "127.0.0.1", "[::1]", "[::1]:80", "vs-code-00000000.localhost:1", "a_b"}) {
+  for (const char* host :
+       {"a", "a.b", "localhost:8080", "127.0.0.1", "[::1]", "[::1]:80", "vs-code-00000000.localhost:1", "a_b"}) {
     EXPECT_TRUE(valid_host(host)) << host;
   }
   for (const char* host : {"", "a:", "a:b", "a:123456", "a b", "a/b", "a@b", "[::1", "[]", "[g::]", "a,b", ":80", "[::1]x"}) {
@@ -52,9 +53,10 @@ TEST(Traceparent, GivesItsTraceIdOrNothing) {
   const std::string id = "0af7651916cd43dd8448eb211c80319c";
   EXPECT_EQ(trace_id_of("00-" + id + "-b7ad6b7169203331-01"), id);
   EXPECT_EQ(trace_id_of("01-" + id + "-b7ad6b7169203331-01-more"), id);
-  for (const std::string& bad : std::vector<std::string>{"00-" + id + "-b7ad6b7169203331-01-more", "ff-" + id + "-b7ad6b7169203331-01",
-                                 "00-00000000000000000000000000000000-b7ad6b7169203331-01", "00-" + id + "-0000000000000000-01",
-                                 "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01", "00-", ""}) {
+  for (const std::string& bad :
+       std::vector<std::string>{"00-" + id + "-b7ad6b7169203331-01-more", "ff-" + id + "-b7ad6b7169203331-01",
+                                "00-00000000000000000000000000000000-b7ad6b7169203331-01", "00-" + id + "-0000000000000000-01",
+                                "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01", "00-", ""}) {
     EXPECT_EQ(trace_id_of(bad), "") << bad;
   }
 }
