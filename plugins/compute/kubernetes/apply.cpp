@@ -39,6 +39,16 @@ void Compute::remember(const Spec& spec) {
   fence = std::max(fence, spec.generation);
 }
 
+// What observe says of it until an apply with the right mark comes.
+void Compute::note_foreign(const Spec& spec, const VolumeState& volume) {
+  const std::lock_guard<std::mutex> lock(fence_mutex_);
+  if (volume.token == spec.volume.token) {
+    foreign_.erase(spec.id);
+  } else {
+    foreign_[spec.id] = volume.uid;
+  }
+}
+
 std::string Compute::apply(const sdk::Call& call, std::string_view text) {
   const Spec spec = Spec::parse(text);
   view_->wait_until_listed(call);
@@ -68,10 +78,11 @@ bool Compute::ensure_volume(const sdk::Call& call, const Spec& spec, bool* made)
   const VolumeState* volume = session.volume(spec.volume.name);
   VolumeState found;
   if (volume == nullptr) {
-    const Request request = spec.volume.create ? Request::post(path(Kind::volume), volume_claim(settings_, spec))
-                                               : Request::get(path(Kind::volume, spec.volume.name));
+    const bool create = spec.volume.create && spec.volume.uid.empty();  // one that had an identity is never made anew
+    const Request request = create ? Request::post(path(Kind::volume), volume_claim(settings_, spec))
+                                   : Request::get(path(Kind::volume, spec.volume.name));
     const Outcome outcome = client_->send_all(call, {request}).front();
-    if (outcome.is(404) && !spec.volume.create) return false;
+    if (outcome.is(404) && !create) return false;
     if (outcome.error != nullptr && outcome.error->code() == ROOST_EXISTS) {
       found = read_volume(client_->send(call, Request::get(path(Kind::volume, spec.volume.name))));
     } else if (outcome.error != nullptr) {
@@ -79,10 +90,11 @@ bool Compute::ensure_volume(const sdk::Call& call, const Spec& spec, bool* made)
     } else {
       view_->put(Kind::volume, outcome.object);
       found = read_volume(outcome.object);
-      *made = spec.volume.create;
+      *made = create;
     }
     volume = &found;
   }
+  note_foreign(spec, *volume);
   if (volume->token != spec.volume.token)
     conflict("volume " + spec.volume.name + " is there but is not this session's: it bears another mark");
   if (!spec.volume.uid.empty() && volume->uid != spec.volume.uid) {
@@ -143,7 +155,15 @@ void Compute::start(const sdk::Call& call, const Spec& spec, bool fresh_volume) 
 void Compute::stop(const sdk::Call& call, const Spec& spec) {
   const SessionState session = view_->session(spec.id);
   const WorkloadState* workload = session.workload();
-  if (workload == nullptr || workload->deleting) return;
+  if (workload == nullptr) {  // the volume keeps the generation, so that a start which is still on its way is refused
+    const VolumeState* volume = session.volume(spec.volume.name);
+    if (volume == nullptr || volume->token != spec.volume.token || volume->generation >= spec.generation) return;
+    const Json annotations = Json::object({{kGeneration, std::to_string(spec.generation)}});
+    const Json patch = Json::object({{"metadata", Json::object({{"uid", volume->uid}, {"annotations", annotations}})}});
+    return write(call,
+                 {{Kind::volume, Request::merge_patch(path(Kind::volume, volume->name) + "?fieldManager=" + kManager, patch)}});
+  }
+  if (workload->deleting) return;
   if (workload->replicas == 0 && workload->generation >= spec.generation) return;
   const bool same_volume = workload->claim == spec.volume.name;
   write(call, {{Kind::workload, change(*workload, spec, workload->replicas != 0 && same_volume)}});

@@ -63,6 +63,11 @@ std::string Compute::document(const std::string& id) const {
   around.exposed = exposed();
   const VolumeState* volume = session.volume(volume_name(id, session));
   around.storage_class_missing = volume != nullptr && !volume->bound && !view_->has_storage_class(volume->storage_class);
+  {
+    const std::lock_guard<std::mutex> lock(fence_mutex_);
+    const auto foreign = foreign_.find(id);
+    around.volume_foreign = volume != nullptr && foreign != foreign_.end() && foreign->second == volume->uid;
+  }
   return workspace_document(id, session, around).dump();
 }
 

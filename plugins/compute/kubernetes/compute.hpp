@@ -56,6 +56,7 @@ class Compute final : public sdk::ComputePlugin {
   void check_fence(const Spec& spec, const SessionState& session) const;
   void check_fence_live(const sdk::Call& call, const Spec& spec);
   void remember(const Spec& spec);
+  void note_foreign(const Spec& spec, const VolumeState& volume);
   void apply_once(const sdk::Call& call, const Spec& spec);
   // Whether the volume is there and ours; it may be made. `made`: by this call.
   bool ensure_volume(const sdk::Call& call, const Spec& spec, bool* made);
@@ -86,6 +87,7 @@ class Compute final : public sdk::ComputePlugin {
   std::vector<std::unique_ptr<Reflector>> reflectors_;  // after what they use, so that they end first
   mutable std::mutex fence_mutex_;
   std::map<std::string, std::int64_t> fences_;  // the highest generation accepted of each id; guarded by fence_mutex_
+  std::map<std::string, std::string> foreign_;  // UIDs of volumes that bear another mark; guarded by fence_mutex_
 };
 
 // How long a removal looks again for what must be gone.

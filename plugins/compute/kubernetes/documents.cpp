@@ -70,11 +70,11 @@ const char* state_of(const SessionState& session, const PodState* pod, const Rea
   return pod->started || pod->ready ? "running" : "starting";
 }
 
-Json volume_document(const std::string& id, const SessionState& session) {
+Json volume_document(const std::string& id, const SessionState& session, bool foreign) {
   const VolumeState* volume = session.volume(volume_name(id, session));
   if (volume == nullptr) return Json::object({{"state", "missing"}});
-  Json document =
-      Json::object({{"state", volume->token.empty() ? "foreign" : "present"}, {"name", volume->name}, {"uid", volume->uid}});
+  Json document = Json::object(
+      {{"state", foreign || volume->token.empty() ? "foreign" : "present"}, {"name", volume->name}, {"uid", volume->uid}});
   if (!volume->token.empty()) document.set("token", volume->token);
   return document;
 }
@@ -139,8 +139,10 @@ Json workspace_document(const std::string& id, const SessionState& session, cons
   if (!reason.name.empty()) part.set("reason", reason.name).set("message", reason.message.substr(0, kMessageMax));
   std::int64_t generation = workload != nullptr ? workload->generation : 0;
   if (volume != nullptr) generation = std::max(generation, volume->generation);
-  Json document =
-      Json::object({{"id", id}, {"generation", generation}, {"volume", volume_document(id, session)}, {"workload", part}});
+  Json document = Json::object({{"id", id},
+                                {"generation", generation},
+                                {"volume", volume_document(id, session, around.volume_foreign)},
+                                {"workload", part}});
   if (ready && !pod->address.empty()) {
     const bool v6 = pod->address.find(':') != std::string::npos;
     document.set("endpoint", "tcp:" + (v6 ? "[" + pod->address + "]" : pod->address) + ":1111");

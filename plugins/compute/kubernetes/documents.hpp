@@ -10,6 +10,7 @@ namespace roost::kubernetes {
 // What else a workspace's document depends on.
 struct Surroundings {
   bool storage_class_missing = false;  // that of the session's volume
+  bool volume_foreign = false;         // an apply found that it bears another mark
   bool exposed = true;                 // an Ingress or HTTPRoute is expected
 };
 

@@ -61,10 +61,17 @@ pid_t spawn(const ExecSource& source, int output) {
   ::posix_spawn_file_actions_init(&actions);
   ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
   ::posix_spawn_file_actions_adddup2(&actions, output, 1);
+  posix_spawnattr_t attributes;  // the host blocks signals that the program must not find blocked
+  ::posix_spawnattr_init(&attributes);
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::posix_spawnattr_setsigmask(&attributes, &none);
+  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
   pid_t pid = -1;
   const int failed =
-      ::posix_spawnp(&pid, words.front().c_str(), &actions, nullptr, pointers(words).data(), pointers(environment).data());
+      ::posix_spawnp(&pid, words.front().c_str(), &actions, &attributes, pointers(words).data(), pointers(environment).data());
   ::posix_spawn_file_actions_destroy(&actions);
+  ::posix_spawnattr_destroy(&attributes);
   if (failed != 0)
     throw sdk::Failure(ROOST_DENIED,
                        "the kubeconfig's exec program " + words.front() + " cannot be started: " + std::strerror(failed));
@@ -86,20 +93,33 @@ bool read_all(int fd, std::chrono::steady_clock::time_point until, std::string& 
   return false;
 }
 
+// Its end; false where it takes too long. It has closed its output, so its end is near.
+bool wait_for(pid_t pid, std::chrono::steady_clock::time_point until, int* status) {
+  while (std::chrono::steady_clock::now() < until) {
+    const pid_t ended = ::waitpid(pid, status, WNOHANG);
+    if (ended == pid) return true;
+    if (ended < 0 && errno != EINTR) return false;
+    ::poll(nullptr, 0, 10);
+  }
+  return false;
+}
+
 }  // namespace
 
 std::string run_program(const ExecSource& source, std::chrono::seconds limit) {
   Pipe pipe;
+  const auto until = std::chrono::steady_clock::now() + limit;
   const pid_t pid = spawn(source, pipe.fds[1]);
   pipe.close_end(1);
   std::string output;
-  const bool ended = read_all(pipe.fds[0], std::chrono::steady_clock::now() + limit, output);
-  if (!ended) ::kill(pid, SIGKILL);
   int status = 0;
-  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-  }
-  if (!ended)
+  const bool ended = read_all(pipe.fds[0], until, output) && wait_for(pid, until, &status);
+  if (!ended) {
+    ::kill(pid, SIGKILL);
+    while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
     throw sdk::Failure(ROOST_DENIED, "the kubeconfig's exec program " + source.command.front() + " gave no answer in time");
+  }
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
     throw sdk::Failure(ROOST_DENIED, "the kubeconfig's exec program " + source.command.front() + " failed");
   }

@@ -128,6 +128,16 @@ TEST_F(KubernetesLifecycle, NeverTakesAForeignVolume) {
   post(core("persistentvolumeclaims"), claim);
   EXPECT_EQ(code_of([&] { apply(*compute, spec("00000006", 1, "running")); }), ROOST_CONFLICT);
   EXPECT_FALSE(exists(apps("deployments/user-00000006")));
+  EXPECT_EQ(observe(*compute, "00000006")["volume"]["state"].str(), "foreign");
+}
+
+TEST_F(KubernetesLifecycle, AGenerationIsKeptAlsoWhereNothingRuns) {
+  auto compute = open();
+  apply(*compute, spec("0000000c", 5, "stopped"));
+  EXPECT_EQ(apply(*compute, spec("0000000c", 6, "stopped"))["generation"].integer(), 6);
+  compute = open();
+  EXPECT_EQ(code_of([&] { apply(*compute, spec("0000000c", 5, "running")); }), ROOST_CONFLICT);
+  EXPECT_FALSE(exists(apps("deployments/user-0000000c")));
 }
 
 TEST_F(KubernetesLifecycle, AVanishedVolumeIsNotMadeAgain) {
@@ -142,9 +152,10 @@ TEST_F(KubernetesLifecycle, AVanishedVolumeIsNotMadeAgain) {
   const Json known = Json::object({{"volume", Json::object({{"uid", uid}, {"create", false}})}});
   EXPECT_EQ(apply(*compute, spec("00000007", 3, "running", known))["volume"]["state"].str(), "missing");
   EXPECT_EQ(get(apps("deployments/user-00000007"))["spec"]["replicas"].integer(-1), 0);
-  // Another one in its place is not it.
-  const Json other = Json::object({{"volume", Json::object({{"uid", uid}})}});
-  EXPECT_EQ(code_of([&] { apply(*compute, spec("00000007", 3, "running", other)); }), ROOST_CONFLICT);
+  // Nor when the caller asks for one: it had an identity.
+  const Json again = Json::object({{"volume", Json::object({{"uid", uid}})}});
+  EXPECT_EQ(apply(*compute, spec("00000007", 3, "running", again))["volume"]["state"].str(), "missing");
+  EXPECT_FALSE(exists(core("persistentvolumeclaims/pvc-00000007")));
 }
 
 TEST_F(KubernetesLifecycle, KeepsAVolumeThatIsInUse) {
@@ -155,6 +166,8 @@ TEST_F(KubernetesLifecycle, KeepsAVolumeThatIsInUse) {
   EXPECT_EQ(code_of([&] { remove_volume(*compute, "00000008", "not-its-uid"); }), ROOST_CONFLICT);
   EXPECT_EQ(code_of([&] { remove_workload(*compute, "00000008", "not-its-incarnation"); }), ROOST_CONFLICT);
   EXPECT_FALSE(get(core("persistentvolumeclaims/pvc-00000008"))["metadata"].has("deletionTimestamp"));
+  remove_workload(*compute, "00000008", "");  // whichever runs
+  EXPECT_EQ(get(core("pods?labelSelector=uuid%3D00000008"))["items"].items().size(), 0u);
 }
 
 TEST_F(KubernetesLifecycle, PutsBackWhatSomebodyDeletedOrEdited) {
