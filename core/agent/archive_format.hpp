@@ -13,23 +13,23 @@ namespace roost::agent {
 
 inline constexpr std::uint16_t kStored = 0;
 inline constexpr std::uint16_t kDeflated = 8;
-inline constexpr std::size_t kZipNameMax = 65535;   // ZIP's length field has 16 bits
+inline constexpr std::size_t kZipNameMax = 65535;  // ZIP's length field has 16 bits
 inline constexpr std::size_t kLocalHeaderSize = 30;
 inline constexpr std::size_t kCentralHeaderSize = 46;
 inline constexpr std::size_t kEndSize = 22;
 
 // One entry, as its local header and its record in the central directory describe it.
 struct ZipEntry {
-  std::string name;             // any bytes; a directory's ends with '/'
-  std::uint32_t mode = 0;       // type and permissions, as in stat
-  std::int64_t mtime_ns = 0;    // ZIP keeps seconds
+  std::string name;           // any bytes; a directory's ends with '/'
+  std::uint32_t mode = 0;     // type and permissions, as in stat
+  std::int64_t mtime_ns = 0;  // ZIP keeps seconds
   std::uint16_t method = kStored;
-  bool descriptor = false;      // crc and sizes follow the data, because they were not known before
-  bool wide_descriptor = false; // with 64-bit sizes
+  bool descriptor = false;       // crc and sizes follow the data, because they were not known before
+  bool wide_descriptor = false;  // with 64-bit sizes
   std::uint32_t crc = 0;
   std::uint64_t stored_size = 0;
   std::uint64_t size = 0;
-  std::uint64_t offset = 0;     // of the local header
+  std::uint64_t offset = 0;  // of the local header
 
   bool operator==(const ZipEntry&) const = default;
 };
@@ -48,7 +48,8 @@ struct ZipEnd {
 [[nodiscard]] std::string wide_end(const ZipEnd&);  // empty where it is not needed
 [[nodiscard]] std::string end_record(const ZipEnd&);
 
-// What the comment of an archive says: whose it is, where its manifest begins, and the SHA-256 of every byte before the last record.
+// What the comment of an archive says: whose it is, where its manifest begins, and the SHA-256 of every byte before the last
+// record.
 struct ArchiveComment {
   std::string session_id;
   std::string operation_id;

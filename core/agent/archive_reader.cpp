@@ -66,8 +66,8 @@ Result<std::unique_ptr<ArchiveReader>> ArchiveReader::open(ArchiveSource& source
   return reader;
 }
 
-// Finds the last record, and takes from it (or from the 64-bit one before it) where the central directory is. Both are then written
-// again from what was read and must come out as they are stored.
+// Finds the last record, and takes from it (or from the 64-bit one before it) where the central directory is. Both are then
+// written again from what was read and must come out as they are stored.
 Status ArchiveReader::read_end() {
   const std::uint64_t size = source_.size();
   const std::size_t tail_size = static_cast<std::size_t>(std::min<std::uint64_t>(size, kWideSize + kEndSize + kCommentMax));
@@ -136,7 +136,8 @@ Result<std::string> ArchiveReader::manifest_line() {
       tree_sha256_.update("\n");
       return line;
     }
-    if (manifest_ended_ || text_.size() > kManifestLineMax) return damaged("its manifest ends in the middle or has too long a line");
+    if (manifest_ended_ || text_.size() > kManifestLineMax)
+      return damaged("its manifest ends in the middle or has too long a line");
     searched = text_.size();
     std::array<char, kPiece> piece;
     ROOST_TRY(const std::size_t got, manifest_->read(piece.data(), piece.size()));
@@ -200,7 +201,8 @@ Result<ZipEntry> ArchiveReader::take_central(const ManifestEntry& entry, const s
   zip.stored_size = numbers.stored_size;
   zip.size = numbers.size;
   zip.offset = numbers.offset;
-  // Whether the sizes after the data have 64 bits shows in the version; where something else needs that too, the local header tells.
+  // Whether the sizes after the data have 64 bits shows in the version; where something else needs that too, the local header
+  // tells.
   zip.wide_descriptor = zip.descriptor && get_u16(head, 6) == 45;
   if (zip.offset != offset_ || central_record(zip) != record) {
     return damaged("its central directory says something else about " + quoted(entry) + " than its manifest");
@@ -224,7 +226,8 @@ Status ArchiveReader::begin_entry(const ManifestEntry& entry) {
   const bool directory = entry.type == EntryType::directory;
   const std::uint32_t type = directory ? S_IFDIR : entry.type == EntryType::symlink ? S_IFLNK : S_IFREG;
   ROOST_TRY(present_zip_, take_central(entry, directory ? entry.path + "/" : entry.path, type));
-  if (present_zip_.size != static_cast<std::uint64_t>(entry.size)) return damaged(quoted(entry) + " has another size in its manifest");
+  if (present_zip_.size != static_cast<std::uint64_t>(entry.size))
+    return damaged(quoted(entry) + " has another size in its manifest");
   ROOST_CHECK(entries_->next(present_zip_.offset));
   ROOST_CHECK(check_local(entries_->raw(present_zip_.offset, kHeaderFixed + present_zip_.name.size()), present_zip_));
   manifest_number_ = std::max(manifest_number_, manifest_number(entry.path) + 1);
@@ -306,7 +309,8 @@ Status ArchiveReader::check_manifest_entry() {
   ROOST_CHECK(check_local(manifest_raw_, zip));
   if (zip.size != manifest_size_ || zip.crc != manifest_crc_) return damaged("its manifest has another size or checksum");
   if (offset_ != end_.directory_offset) return damaged("there is something behind its manifest");
-  if (central_->left() != 0 || central_read_ != end_.entries) return damaged("its central directory has more entries than its manifest");
+  if (central_->left() != 0 || central_read_ != end_.entries)
+    return damaged("its central directory has more entries than its manifest");
   return {};
 }
 

@@ -1,7 +1,7 @@
 // ArchiveReader: reads a stored archive from its first byte to its last and believes nothing: every entry is held against the
-// manifest (size, SHA-256), every header and record against what the writer must have written for it, byte for byte, and every byte
-// before the last record against the SHA-256 in that record. Constant memory. DATA_LOSS for whatever does not agree.
-// Thread safety: one thread.
+// manifest (size, SHA-256), every header and record against what the writer must have written for it, byte for byte, and every
+// byte before the last record against the SHA-256 in that record. Constant memory. DATA_LOSS for whatever does not agree. Thread
+// safety: one thread.
 #pragma once
 
 #include <cstdint>
@@ -57,8 +57,8 @@ class ArchiveReader {
   std::unique_ptr<ArchiveStream> entries_;
   std::unique_ptr<ArchiveStream> manifest_;
 
-  std::string text_;              // of the manifest, not parsed yet
-  std::string manifest_raw_;      // the beginning of its local header
+  std::string text_;          // of the manifest, not parsed yet
+  std::string manifest_raw_;  // the beginning of its local header
   bool manifest_ended_ = false;
   std::uint64_t manifest_size_ = 0;
   std::uint32_t manifest_crc_ = 0;
@@ -74,7 +74,7 @@ class ArchiveReader {
   std::uint32_t present_crc_ = 0;
   std::int64_t present_read_ = 0;
 
-  std::uint64_t offset_ = 0;      // where the next local header must be
+  std::uint64_t offset_ = 0;  // where the next local header must be
   std::uint64_t central_read_ = 0;
   std::uint64_t hashed_ = 0;
   Sha256Stream body_sha256_;

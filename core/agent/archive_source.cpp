@@ -13,7 +13,8 @@ Result<std::string_view> ByteWindow::take(std::size_t count) {
   while (buffer_.size() - used_ < count) {
     buffer_.erase(0, used_);
     used_ = 0;
-    ROOST_TRY(const std::string piece, source_.read(next_, static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, end_ - next_))));
+    ROOST_TRY(const std::string piece,
+              source_.read(next_, static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, end_ - next_))));
     next_ += piece.size();
     buffer_ += piece;
   }

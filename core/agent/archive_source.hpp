@@ -14,13 +14,15 @@ class ArchiveSource {
  public:
   virtual ~ArchiveSource() = default;
   [[nodiscard]] virtual std::uint64_t size() const = 0;
-  // Exactly the bytes [offset, offset + length). REQUIRES: within size(), length <= 8 MiB. DATA_LOSS where they are gone or damaged.
+  // Exactly the bytes [offset, offset + length). REQUIRES: within size(), length <= 8 MiB. DATA_LOSS where they are gone or
+  // damaged.
   virtual Result<std::string> read(std::uint64_t offset, std::size_t length) = 0;
 };
 
 class ByteWindow {
  public:
-  ByteWindow(ArchiveSource& source, std::uint64_t begin, std::uint64_t end) : source_(source), at_(begin), end_(end), next_(begin) {}
+  ByteWindow(ArchiveSource& source, std::uint64_t begin, std::uint64_t end)
+      : source_(source), at_(begin), end_(end), next_(begin) {}
   [[nodiscard]] std::uint64_t left() const { return end_ - at_; }
   // The next `count` bytes, valid until the next call; DATA_LOSS where there are fewer.
   Result<std::string_view> take(std::size_t count);

@@ -301,8 +301,8 @@ Result<Receipt> ArchiveWriter::write_end() {
   const std::string wide = wide_end(end);
   body_sha256_.update(wide);
   ROOST_CHECK(emit(wide));
-  end.comment = to_text(ArchiveComment{header_.session_id, header_.operation_id, header_.attempt, manifest_offset_,
-                                       to_hex(body_sha256_.finish())});
+  end.comment = to_text(
+      ArchiveComment{header_.session_id, header_.operation_id, header_.attempt, manifest_offset_, to_hex(body_sha256_.finish())});
   ROOST_CHECK(emit(end_record(end)));
 
   Receipt receipt;

@@ -37,7 +37,8 @@ class ArchiveWriter {
   // Files up to this size are held in memory and written with one header that says everything.
   static constexpr std::size_t kSmallFile = 1u << 20;
 
-  static Result<std::unique_ptr<ArchiveWriter>> create(const std::string& spool_directory, const ManifestHeader& header, ByteSink& sink);
+  static Result<std::unique_ptr<ArchiveWriter>> create(const std::string& spool_directory, const ManifestHeader& header,
+                                                       ByteSink& sink);
   ~ArchiveWriter();
   ArchiveWriter(const ArchiveWriter&) = delete;
   ArchiveWriter& operator=(const ArchiveWriter&) = delete;
@@ -73,7 +74,7 @@ class ArchiveWriter {
   ByteSink& sink_;
   Spool directory_;
   Spool manifest_;
-  Sha256Stream body_sha256_;   // up to the last record
+  Sha256Stream body_sha256_;  // up to the last record
   Sha256Stream whole_sha256_;
   Sha256Stream tree_sha256_;
   std::uint64_t offset_ = 0;

@@ -79,12 +79,14 @@ class Saver final : public TreeVisitor {
     for (int attempt = 1;; ++attempt) {
       const FdOwner file(open_beneath(parent, name, O_RDONLY | O_NONBLOCK));
       struct stat before {};
-      if (!file || ::fstat(file.get(), &before) != 0) return skipped("file", errno == ENOENT ? "vanished" : errno == ELOOP ? "changed" : "unreadable", path);
+      if (!file || ::fstat(file.get(), &before) != 0)
+        return skipped("file", errno == ENOENT ? "vanished" : errno == ELOOP ? "changed" : "unreadable", path);
       if (!S_ISREG(before.st_mode)) return skipped("file", "changed", path);
       if (!live_) ROOST_CHECK(settle(file.get(), before));
       const bool last = attempt == kReads;
       const bool small = before.st_size <= static_cast<off_t>(ArchiveWriter::kSmallFile);
-      ROOST_TRY(const Reading reading, small ? save_small(path, file.get(), before, last) : save_large(path, file.get(), before, last));
+      ROOST_TRY(const Reading reading,
+                small ? save_small(path, file.get(), before, last) : save_large(path, file.get(), before, last));
       if (reading == Reading::whole) return {};
       if (reading == Reading::unreadable) return skipped("file", "unreadable", path);
       if (last) return skipped("file", "changed", path);
@@ -148,7 +150,8 @@ class Saver final : public TreeVisitor {
     std::int64_t offset = 0;
     bool readable = true;
     while (offset < before.st_size) {
-      const std::size_t wanted = static_cast<std::size_t>(std::min<std::int64_t>(ArchiveWriter::kSmallFile, before.st_size - offset));
+      const std::size_t wanted =
+          static_cast<std::size_t>(std::min<std::int64_t>(ArchiveWriter::kSmallFile, before.st_size - offset));
       const ssize_t got = read_piece(file, offset, wanted);
       readable = got >= 0;
       if (got <= 0) break;
@@ -176,8 +179,9 @@ Result<std::optional<Receipt>> find_own(const TaskSpec& spec, TaskStorage& stora
   if (!source.ok() && source.error().code == Code::not_found) return std::optional<Receipt>();
   if (!source.ok()) return source.error();
   const auto reader = ArchiveReader::open(**source);
-  const bool own = reader.ok() && (*reader)->header().operation_id == spec.operation && (*reader)->header().session_id == spec.id &&
-                   (*reader)->header().volume_uid == spec.volume_uid && (*reader)->header().archive == spec.archive;
+  const bool own = reader.ok() && (*reader)->header().operation_id == spec.operation &&
+                   (*reader)->header().session_id == spec.id && (*reader)->header().volume_uid == spec.volume_uid &&
+                   (*reader)->header().archive == spec.archive;
   if (!own && !reader.ok() && reader.error().code != Code::data_loss) return reader.error();
   if (!own) return Error{Code::exists, "there is an archive " + spec.archive + " already, and this operation did not make it", 0};
   auto receipt = read_archive(**source, monitor);
@@ -218,7 +222,8 @@ Result<Receipt> write_archive(const TaskSpec& spec, int root, TaskStorage& stora
 
 }  // namespace
 
-Result<Receipt> backup_volume(const TaskSpec& spec, TaskStorage& storage, TaskMonitor& monitor, const std::string& spool_directory) {
+Result<Receipt> backup_volume(const TaskSpec& spec, TaskStorage& storage, TaskMonitor& monitor,
+                              const std::string& spool_directory) {
   const FdOwner root(::open(spec.volume_path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!root) return Error{Code::denied, errno_error(errno, "cannot open the volume " + spec.volume_path).message, 0};
   ROOST_TRY(const auto before, find_own(spec, storage, monitor));

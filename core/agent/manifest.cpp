@@ -83,7 +83,8 @@ Json to_json_line(const ManifestEnd& end) {
 Result<ManifestLine> header_from(const Json& line) {
   ManifestHeader header;
   ROOST_TRY(const std::int64_t format, line.get_int("roost_backup"));
-  if (format != kFormat) return {Code::unsupported, "the archive has format " + std::to_string(format) + ", this program knows 1"};
+  if (format != kFormat)
+    return {Code::unsupported, "the archive has format " + std::to_string(format) + ", this program knows 1"};
   ROOST_TRY(header.session_id, line.get_string("session_id"));
   ROOST_TRY(header.user_id, line.get_string("user_id"));
   ROOST_TRY(header.operation_id, line.get_string("operation_id"));
@@ -124,7 +125,8 @@ Result<ManifestLine> skip_from(const Json& line) {
   ROOST_TRY(skip.path, get_path(line));
   ROOST_TRY(skip.reason, line.get_string("skipped"));
   ROOST_TRY(skip.kind, line.get_string("kind"));
-  if (!is_one_of(kSkippedKinds, skip.kind) || !is_one_of(kSkippedReasons, skip.reason)) return {Code::invalid, "no such kind or reason"};
+  if (!is_one_of(kSkippedKinds, skip.kind) || !is_one_of(kSkippedReasons, skip.reason))
+    return {Code::invalid, "no such kind or reason"};
   return ManifestLine(std::move(skip));
 }
 

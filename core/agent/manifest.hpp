@@ -33,9 +33,9 @@ struct ManifestHeader {
 enum class EntryType { file, directory, symlink };
 
 struct ManifestEntry {
-  std::string path;             // relative, any bytes but NUL, without '/' at its end
+  std::string path;  // relative, any bytes but NUL, without '/' at its end
   EntryType type = EntryType::file;
-  std::uint32_t mode = 0;       // 07777
+  std::uint32_t mode = 0;  // 07777
   std::int64_t mtime_ns = 0;
   std::int64_t size = 0;        // of a file, or of a link's target
   std::string sha256;           // likewise; empty for a directory
@@ -60,7 +60,7 @@ struct ManifestEnd {
 
 using ManifestLine = std::variant<ManifestHeader, ManifestEntry, ManifestSkip, ManifestEnd>;
 
-[[nodiscard]] std::string to_line(const ManifestLine&);  // with its '\n'
+[[nodiscard]] std::string to_line(const ManifestLine&);                // with its '\n'
 [[nodiscard]] Result<ManifestLine> parse_line(std::string_view line);  // without it; DATA_LOSS
 
 // Whether a path may be made beneath a directory: not empty, no empty, "." or ".." part, no NUL, not absolute.

@@ -31,7 +31,8 @@ Status extract_link(ArchiveReader& reader, const ManifestEntry& entry, RestoreTr
   }
 }
 
-Status extract_file(ArchiveReader& reader, const ManifestEntry& entry, RestoreTree& tree, TaskMonitor& monitor, std::vector<char>& buffer) {
+Status extract_file(ArchiveReader& reader, const ManifestEntry& entry, RestoreTree& tree, TaskMonitor& monitor,
+                    std::vector<char>& buffer) {
   ROOST_CHECK(tree.begin_file(entry));
   for (;;) {
     ROOST_TRY(const std::size_t got, reader.read(buffer.data(), buffer.size()));
@@ -49,7 +50,8 @@ Status begin(int root, const std::string& marker) {
   if (!empty) ROOST_CHECK(clear_directory(root, marker));
   if (left) return {};
   const FdOwner made(open_beneath(root, marker.c_str(), O_WRONLY | O_CREAT | O_EXCL, 0600));
-  if (!made || ::fsync(made.get()) != 0 || ::fsync(root) != 0) return errno_error(errno, "cannot write into the directory to restore into");
+  if (!made || ::fsync(made.get()) != 0 || ::fsync(root) != 0)
+    return errno_error(errno, "cannot write into the directory to restore into");
   return {};
 }
 
@@ -75,7 +77,8 @@ Result<Receipt> extract_archive(ArchiveSource& source, int root, const std::stri
   ROOST_TRY(Receipt receipt, reader->finish());
   // Durable first, then the marker goes.
   if (::syncfs(root) != 0) return errno_error(errno, "cannot make what was restored durable");
-  if (::unlinkat(root, marker.c_str(), 0) != 0 || ::fsync(root) != 0) return errno_error(errno, "cannot remove the marker " + marker);
+  if (::unlinkat(root, marker.c_str(), 0) != 0 || ::fsync(root) != 0)
+    return errno_error(errno, "cannot remove the marker " + marker);
   return receipt;
 }
 

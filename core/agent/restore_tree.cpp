@@ -38,7 +38,8 @@ void times_of(std::int64_t mtime_ns, timespec (&times)[2]) {
 
 Error cannot(const char* what, const ManifestEntry& entry) {
   // Into an empty directory: only an archive that names something twice finds it there.
-  if (errno == EEXIST) return Error{Code::data_loss, "the archive is damaged: it has \"" + escape_path(entry.path) + "\" twice", 0};
+  if (errno == EEXIST)
+    return Error{Code::data_loss, "the archive is damaged: it has \"" + escape_path(entry.path) + "\" twice", 0};
   return errno_error(errno, std::string("cannot ") + what + " \"" + escape_path(entry.path) + "\"");
 }
 
@@ -63,7 +64,8 @@ Status RestoreTree::enter_parent(const std::string& path, int& parent, std::stri
     ROOST_CHECK(leave());
   }
   // Our archives have each directory before its contents.
-  if (above != path_) return {Code::data_loss, "the archive is damaged: \"" + escape_path(path) + "\" comes without its directory"};
+  if (above != path_)
+    return {Code::data_loss, "the archive is damaged: \"" + escape_path(path) + "\" comes without its directory"};
   parent = levels_.empty() ? root_ : levels_.back().fd.get();
   name = path.substr(slash == std::string::npos ? 0 : slash + 1);
   return {};
@@ -108,7 +110,8 @@ Status RestoreTree::make_symlink(const ManifestEntry& entry, const std::string& 
     return {Code::data_loss, "the archive is damaged: the link \"" + escape_path(entry.path) + "\" has no target"};
   }
   if (::symlinkat(target.c_str(), parent, name.c_str()) != 0) return cannot("make the link", entry);
-  if (may_give_ && ::fchownat(parent, name.c_str(), uid_, gid_, AT_SYMLINK_NOFOLLOW) != 0) return cannot("set the owner of", entry);
+  if (may_give_ && ::fchownat(parent, name.c_str(), uid_, gid_, AT_SYMLINK_NOFOLLOW) != 0)
+    return cannot("set the owner of", entry);
   timespec times[2];
   times_of(entry.mtime_ns, times);
   if (::utimensat(parent, name.c_str(), times, AT_SYMLINK_NOFOLLOW) != 0) return cannot("set the time of", entry);

@@ -24,7 +24,8 @@ const HostApi& task_host() {
         if (level >= ROOST_LOG_WARN) std::fprintf(stderr, "roost-agent: %s\n", escape_path(message, 500).c_str());
       },
       [](std::string_view plugin, std::string_view what) {
-        std::fprintf(stderr, "roost-agent: plugin_misbehaving %s: %s\n", escape_path(plugin).c_str(), escape_path(what, 500).c_str());
+        std::fprintf(stderr, "roost-agent: plugin_misbehaving %s: %s\n", escape_path(plugin).c_str(),
+                     escape_path(what, 500).c_str());
       });
   return *host;
 }
@@ -120,8 +121,9 @@ Result<std::string> TaskStorage::read(const std::string& name, std::uint64_t off
   Collector collector(instance_->plugin());
   const CollectorLimits limits{4096, 1024, length, length};
   ROOST_CHECK(call([&](PluginCall& c) {
-    return c.run(collector, limits,
-                 [&] { return table_.read(instance_->get(), c.raw(), to_bytes(name), offset, length, collector.sink(), c.error()); });
+    return c.run(collector, limits, [&] {
+      return table_.read(instance_->get(), c.raw(), to_bytes(name), offset, length, collector.sink(), c.error());
+    });
   }));
   std::string out;
   for (Record& record : collector.records()) {
@@ -136,9 +138,8 @@ Result<std::string> TaskStorage::read(const std::string& name, std::uint64_t off
 }
 
 Status TaskStorage::remove(const std::string& name) {
-  return call([&](PluginCall& c) {
-    return c.run([&] { return table_.remove(instance_->get(), c.raw(), to_bytes(name), c.error()); });
-  });
+  return call(
+      [&](PluginCall& c) { return c.run([&] { return table_.remove(instance_->get(), c.raw(), to_bytes(name), c.error()); }); });
 }
 
 }  // namespace roost::agent

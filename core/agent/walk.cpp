@@ -155,7 +155,11 @@ class Walker {
     if (again) return {};
     // EXDEV: another file system is mounted there. It is not part of the volume, but a human must know that it was left out.
     const bool unsupported = error == EXDEV || error == EMFILE || error == ENFILE;
-    const Status done = visitor_.skipped("directory", error == ENOENT ? "vanished" : unsupported ? "unsupported" : "unreadable", path_);
+    const Status done = visitor_.skipped("directory",
+                                         error == ENOENT ? "vanished"
+                                         : unsupported   ? "unsupported"
+                                                         : "unreadable",
+                                         path_);
     path_.resize(parent_size);
     return done;
   }

@@ -25,9 +25,9 @@ class TreeVisitor {
 };
 
 struct WalkOptions {
-  bool live = false;              // the tree may change: a directory that changed while it was listed is no loss
-  std::size_t path_max = 65000;   // longer paths do not fit into a ZIP file
-  std::size_t depth_max = 6000;   // also bounded by the descriptors that the process may open
+  bool live = false;             // the tree may change: a directory that changed while it was listed is no loss
+  std::size_t path_max = 65000;  // longer paths do not fit into a ZIP file
+  std::size_t depth_max = 6000;  // also bounded by the descriptors that the process may open
 };
 
 [[nodiscard]] Status walk(int root, const WalkOptions& options, TreeVisitor& visitor);

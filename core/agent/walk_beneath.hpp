@@ -35,8 +35,8 @@ class FdOwner {
 // for a mount. A kernel or sandbox without openat2 gets openat(2) with O_NOFOLLOW, which is as tight for a single name.
 [[nodiscard]] int open_beneath(int directory, const char* name, int flags, mode_t mode = 0);
 
-// Raises the limit of open descriptors as far as it goes towards `wanted` directories beside everything else, and answers how many
-// directories may be open at once.
+// Raises the limit of open descriptors as far as it goes towards `wanted` directories beside everything else, and answers how
+// many directories may be open at once.
 [[nodiscard]] std::size_t raise_descriptor_limit(std::size_t wanted);
 
 // A path as it may appear in a receipt or a log: printable ASCII, everything else as \xNN, at most `most` characters.

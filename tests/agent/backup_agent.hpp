@@ -18,7 +18,7 @@ namespace roost::agent {
 
 struct TaskRun {
   std::string kind = "backup";
-  std::string volume;                      // empty: none
+  std::string volume;  // empty: none
   std::string archive = "workspace-abcd1234-20251115T035136Z.zip";
   std::string operation = "0badcafe";
   std::int64_t attempt = 1;
@@ -27,8 +27,8 @@ struct TaskRun {
 };
 
 struct TaskOutcome {
-  int status = 0;       // of waitpid
-  Json document;        // task.json; null where none was written
+  int status = 0;  // of waitpid
+  Json document;   // task.json; null where none was written
   std::size_t document_bytes = 0;
   [[nodiscard]] bool succeeded() const { return status == 0 && document["state"].as_string() == "succeeded"; }
   [[nodiscard]] std::string reason() const { return document["reason"].as_string(); }
@@ -53,7 +53,8 @@ class Agent {
   // Hidden files in the store: what was begun and not ended.
   [[nodiscard]] std::size_t unfinished() const {
     std::size_t count = 0;
-    for (const auto& entry : std::filesystem::directory_iterator(store())) count += entry.path().filename().string().front() == '.' ? 1 : 0;
+    for (const auto& entry : std::filesystem::directory_iterator(store()))
+      count += entry.path().filename().string().front() == '.' ? 1 : 0;
     return count;
   }
 
@@ -85,8 +86,8 @@ class Agent {
     const int null = ::open("/dev/null", O_WRONLY);
     ::dup2(null, 2);
     if (run.before_exec) run.before_exec();
-    ::execl(program.c_str(), program.c_str(), run.kind.c_str(), "--spec", spec_file.c_str(), "--result", result.c_str(), "--progress",
-            progress().c_str(), nullptr);
+    ::execl(program.c_str(), program.c_str(), run.kind.c_str(), "--spec", spec_file.c_str(), "--result", result.c_str(),
+            "--progress", progress().c_str(), nullptr);
     ::_exit(127);
   }
 

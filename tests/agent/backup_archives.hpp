@@ -30,7 +30,8 @@ class TempDir {
   }
   // By the shell: std::filesystem cannot remove paths that are longer than PATH_MAX.
   ~TempDir() {
-    if (std::system(("chmod -R u+rwX '" + path_ + "' 2>/dev/null; rm -rf '" + path_ + "'").c_str()) != 0) ADD_FAILURE() << path_ << " stays";
+    if (std::system(("chmod -R u+rwX '" + path_ + "' 2>/dev/null; rm -rf '" + path_ + "'").c_str()) != 0)
+      ADD_FAILURE() << path_ << " stays";
   }
   TempDir(const TempDir&) = delete;
   TempDir& operator=(const TempDir&) = delete;

@@ -23,7 +23,8 @@ TEST(BackupManifest, EveryLineComesBackAsItWas) {
   ManifestEntry directory;
   directory.path = "\xc3\xa9";
   directory.type = EntryType::directory;
-  for (const ManifestLine& line : std::vector<ManifestLine>{test_header(), odd, directory, ManifestSkip{"x\xfe", "file", "changed"}, ManifestEnd{1, 2, 3}}) {
+  for (const ManifestLine& line :
+       std::vector<ManifestLine>{test_header(), odd, directory, ManifestSkip{"x\xfe", "file", "changed"}, ManifestEnd{1, 2, 3}}) {
     std::string text = to_line(line);
     ASSERT_EQ(text.back(), '\n');
     text.pop_back();
@@ -36,8 +37,9 @@ TEST(BackupManifest, EveryLineComesBackAsItWas) {
 }
 
 TEST(BackupManifest, PathsThatLeaveTheTreeAreNone) {
-  for (const std::string& path : {std::string(), std::string("/a"), std::string(".."), std::string("a/.."), std::string("../a"), std::string("a//b"),
-                                 std::string("a/"), std::string("./a"), std::string("a\0b", 3), std::string(256, 'x')}) {
+  for (const std::string& path :
+       {std::string(), std::string("/a"), std::string(".."), std::string("a/.."), std::string("../a"), std::string("a//b"),
+        std::string("a/"), std::string("./a"), std::string("a\0b", 3), std::string(256, 'x')}) {
     EXPECT_FALSE(safe_path(path)) << path;
     ManifestEntry entry;
     entry.path = path;
@@ -52,8 +54,9 @@ TEST(BackupManifest, PathsThatLeaveTheTreeAreNone) {
 TEST(BackupManifest, ItsNameInTheArchiveIsNoneOfTheTrees) {
   EXPECT_EQ(manifest_number(".roost-manifest.jsonl"), 0);
   EXPECT_EQ(manifest_number(".roost-manifest-7.jsonl"), 7);
-  for (const char* name : {"roost-manifest.jsonl", ".roost-manifest-0.jsonl", ".roost-manifest-01.jsonl", ".roost-manifest-.jsonl", ".roost-manifest--1.jsonl",
-                           "a/.roost-manifest.jsonl", ".roost-manifest-99999999999999999999.jsonl", ".roost-manifestx.jsonl"}) {
+  for (const char* name : {"roost-manifest.jsonl", ".roost-manifest-0.jsonl", ".roost-manifest-01.jsonl",
+                           ".roost-manifest-.jsonl", ".roost-manifest--1.jsonl", "a/.roost-manifest.jsonl",
+                           ".roost-manifest-99999999999999999999.jsonl", ".roost-manifestx.jsonl"}) {
     EXPECT_EQ(manifest_number(name), -1) << name;
   }
   const std::string archive = make_archive([](ArchiveWriter& writer) {
@@ -104,9 +107,13 @@ TEST(BackupArchive, AnEmptyVolumeSaysSo) {
   EXPECT_TRUE(empty->empty_volume);
   EXPECT_EQ(empty->files, 0);
   // A socket is nothing to save; a file that could not be read is.
-  const auto socket = verify_bytes(make_archive([](ArchiveWriter& writer) { EXPECT_TRUE(writer.add_skip({"s", "socket", "unsupported"}).ok()); }));
+  const auto socket = verify_bytes(make_archive([](ArchiveWriter& writer) {
+    EXPECT_TRUE(writer.add_skip({"s", "socket", "unsupported"}).ok());
+  }));
   EXPECT_TRUE(socket.ok() && socket->empty_volume);
-  const auto file = verify_bytes(make_archive([](ArchiveWriter& writer) { EXPECT_TRUE(writer.add_skip({"f", "file", "unreadable"}).ok()); }));
+  const auto file = verify_bytes(make_archive([](ArchiveWriter& writer) {
+    EXPECT_TRUE(writer.add_skip({"f", "file", "unreadable"}).ok());
+  }));
   EXPECT_TRUE(file.ok() && !file->empty_volume);
 }
 

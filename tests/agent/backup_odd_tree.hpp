@@ -29,7 +29,8 @@ inline void make_plain_tree(const std::string& root) {
   while (text.size() < 2'500'000) text += "compressible text " + std::to_string(text.size()) + "\n";
   write_text(root + "/sizes/compressible", text);
   // Looks like ZIP records inside: a stream reader must not stumble.
-  write_text(root + "/sizes/zip-in-zip", noise(100) + "PK\x07\x08" + noise(50) + "PK\x03\x04" + noise(1'500'000) + "PK\x01\x02PK\x05\x06");
+  write_text(root + "/sizes/zip-in-zip",
+             noise(100) + "PK\x07\x08" + noise(50) + "PK\x03\x04" + noise(1'500'000) + "PK\x01\x02PK\x05\x06");
   std::string sparse(20 << 20, '\0');
   sparse.replace((20 << 20) - 3, 3, "end");
   write_text(root + "/sizes/sparse", sparse);
@@ -52,9 +53,11 @@ inline void make_odd_tree(const std::string& root) {
   namespace fs = std::filesystem;
   make_plain_tree(root);
   fs::create_directories(root + "/names");
-  for (const std::string& name : {std::string("bad\xff\xfe"), std::string("new\nline"), std::string("tab\tbell\adel\x7f"), std::string("quote\"back\\slash'"),
-                                  std::string("-rf"), std::string(" "), std::string("..."), std::string("C:\\x"), std::string("e\xcc\x81"), std::string("\xc3\xa9"),
-                                  std::string(255, 'n'), std::string("\xed\xa0\x80"), std::string("*?[$`"), std::string("CON"), std::string("trailing.")}) {
+  for (const std::string& name :
+       {std::string("bad\xff\xfe"), std::string("new\nline"), std::string("tab\tbell\adel\x7f"),
+        std::string("quote\"back\\slash'"), std::string("-rf"), std::string(" "), std::string("..."), std::string("C:\\x"),
+        std::string("e\xcc\x81"), std::string("\xc3\xa9"), std::string(255, 'n'), std::string("\xed\xa0\x80"),
+        std::string("*?[$`"), std::string("CON"), std::string("trailing.")}) {
     write_text(root + "/names/" + name, name);
   }
   fs::create_directories(root + "/names/dir\xff\n");
@@ -67,7 +70,8 @@ inline void make_odd_tree(const std::string& root) {
   EXPECT_EQ(::mknod((root + "/special/socket-1").c_str(), S_IFSOCK | 0600, 0), 0);
   EXPECT_EQ(::mknod((root + "/special/socket-1x").c_str(), S_IFSOCK | 0600, 0), 0);
   fs::create_directories(root + "/modes/read-only");
-  for (const auto& [name, mode] : std::vector<std::pair<std::string, mode_t>>{{"setuid", 04755}, {"setgid", 02755}, {"all", 0777}, {"nobody-writes", 0444}}) {
+  for (const auto& [name, mode] : std::vector<std::pair<std::string, mode_t>>{
+           {"setuid", 04755}, {"setgid", 02755}, {"all", 0777}, {"nobody-writes", 0444}}) {
     write_text(root + "/modes/" + name, name);
     EXPECT_EQ(::chmod((root + "/modes/" + name).c_str(), mode), 0);
   }
@@ -92,9 +96,11 @@ inline void make_odd_tree(const std::string& root) {
 // In a tree that root owns, restored programs lose setuid and setgid on purpose.
 inline void drop_setuid_for_root(std::map<std::string, std::string>& tree) {
   if (::geteuid() != 0) return;
-  for (const auto& [from, to] : std::vector<std::pair<std::string, std::string>>{{" 104755 ", " 100755 "}, {" 102755 ", " 100755 "}}) {
+  for (const auto& [from, to] :
+       std::vector<std::pair<std::string, std::string>>{{" 104755 ", " 100755 "}, {" 102755 ", " 100755 "}}) {
     for (auto& [path, text] : tree) {
-      if (const std::size_t at = text.find(from); at != std::string::npos && path.substr(0, 6) == "modes/") text.replace(at, from.size(), to);
+      if (const std::size_t at = text.find(from); at != std::string::npos && path.substr(0, 6) == "modes/")
+        text.replace(at, from.size(), to);
     }
   }
 }

@@ -56,7 +56,8 @@ TEST_F(BackupRestore, ALinkAndADirectoryOfOneNameDoNotMix) {
 
 TEST_F(BackupRestore, PathsThatLeaveAreRefusedBeforeAnythingIsMade) {
   for (const char* path : {"../evil", "/tmp/evil", "a/../../evil", "..", "."}) {
-    const std::string bytes = make_archive([&](ArchiveWriter& writer) { EXPECT_TRUE(writer.add_file(at(path), "evil", false).ok()); });
+    const std::string bytes =
+        make_archive([&](ArchiveWriter& writer) { EXPECT_TRUE(writer.add_file(at(path), "evil", false).ok()); });
     const auto result = extract(bytes, into_);
     ASSERT_FALSE(result.ok()) << path;
     EXPECT_EQ(result.error().code, Code::data_loss) << path;
@@ -130,7 +131,8 @@ TEST_F(BackupRestore, ZerosBecomeHolesAndTheBytesAreRight) {
 }
 
 TEST_F(BackupRestore, SetuidIsKeptForAUserAndDroppedForRoot) {
-  const std::string bytes = make_archive([&](ArchiveWriter& writer) { EXPECT_TRUE(writer.add_file(at("tool", 04755), "x", false).ok()); });
+  const std::string bytes =
+      make_archive([&](ArchiveWriter& writer) { EXPECT_TRUE(writer.add_file(at("tool", 04755), "x", false).ok()); });
   ASSERT_TRUE(extract(bytes, into_).ok());
   struct stat status {};
   ASSERT_EQ(::stat((into_ + "/tool").c_str(), &status), 0);

@@ -54,7 +54,8 @@ class BackupTask : public ::testing::Test {
     return run;
   }
   void fill(int mebibytes) {
-    for (int i = 0; i < mebibytes; ++i) write_text(volume_ + "/file-" + std::to_string(i), noise(1 << 20, static_cast<std::uint64_t>(i)));
+    for (int i = 0; i < mebibytes; ++i)
+      write_text(volume_ + "/file-" + std::to_string(i), noise(1 << 20, static_cast<std::uint64_t>(i)));
   }
 
   Agent agent_;
@@ -112,7 +113,7 @@ TEST_F(BackupTask, WhatCannotBeReadIsCountedBlocksTheReleaseAndIsMadeGoodByAnoth
   const auto outcome = agent_.run(run);
   ASSERT_TRUE(outcome.succeeded()) << outcome.document.dump();
   EXPECT_THAT(outcome.receipt().skipped, ::testing::UnorderedElementsAre(Skipped{"file", "unreadable", 1, "secret\\x0afile"},
-                                                                          Skipped{"directory", "unreadable", 1, "closed"}));
+                                                                         Skipped{"directory", "unreadable", 1, "closed"}));
   const auto verified = agent_.verify();
   ASSERT_TRUE(verified.succeeded());
   EXPECT_THAT(release_blocker(verified.receipt(), "0badcafe", "volume-1", false), HasSubstr("unreadable"));
@@ -138,19 +139,28 @@ TEST_F(BackupTask, AFileThatChangesWhileItIsReadIsSkippedUnlessLive) {
     ::close(small);
     ::close(large);
   });
-  const auto outcome = agent_.run(backup());
+  // The writer may be held up while a file is read, which is then rightly saved: until it was not.
+  TaskRun run = backup();
+  std::int64_t changed = 0;
+  EXPECT_TRUE(wait_for([&] {
+    run.archive = "archive-" + std::to_string(++run.attempt) + ".zip";
+    const Receipt receipt = agent_.run(run).receipt();
+    changed = 0;
+    for (const Skipped& skipped : receipt.skipped)
+      changed += skipped.kind + skipped.reason == "filechanged" ? skipped.count : 100;
+    EXPECT_EQ(receipt.files + changed, 3);
+    return changed == 2 || HasFailure();
+  }));
   TaskRun live = backup();
   live.live = true;
   live.archive = "live.zip";
   const auto alive = agent_.run(live);
   stop = true;
   writer.join();
-  ASSERT_TRUE(outcome.succeeded()) << outcome.document.dump();
-  ASSERT_EQ(outcome.receipt().skipped.size(), 1u) << outcome.document.dump();
-  EXPECT_EQ(outcome.receipt().skipped.front().reason, "changed");
-  EXPECT_EQ(outcome.receipt().skipped.front().count, 2);
-  EXPECT_EQ(outcome.receipt().files, 1);
-  EXPECT_TRUE(agent_.verify().succeeded());
+  EXPECT_EQ(changed, 2);
+  const auto skipping = agent_.verify(run.archive);
+  ASSERT_TRUE(skipping.succeeded()) << skipping.document.dump();
+  EXPECT_THAT(release_blocker(skipping.receipt(), "0badcafe", "volume-1", false), HasSubstr("changed"));
   ASSERT_TRUE(alive.succeeded()) << alive.document.dump();
   EXPECT_EQ(alive.receipt().files, 3);
   EXPECT_TRUE(alive.receipt().skipped.empty());

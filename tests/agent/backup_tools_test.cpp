@@ -11,10 +11,10 @@ namespace fs = std::filesystem;
 
 bool have(const std::string& tool) { return std::system(("command -v " + tool + " >/dev/null 2>&1").c_str()) == 0; }
 
-#define NEEDS(tool)                                                                                    \
-  if (!have(tool)) {                                                                                   \
-    if (std::getenv("CI") != nullptr) FAIL() << tool << " is missing: install it";                     \
-    GTEST_SKIP() << tool << " is missing";                                                             \
+#define NEEDS(tool)                                                                \
+  if (!have(tool)) {                                                               \
+    if (std::getenv("CI") != nullptr) FAIL() << tool << " is missing: install it"; \
+    GTEST_SKIP() << tool << " is missing";                                         \
   }
 
 int sh(const std::string& command) {
@@ -66,8 +66,12 @@ TEST_F(BackupTools, SevenZipTestsAndExtracts) {
 TEST_F(BackupTools, PythonTestsAndExtracts) {
   NEEDS("python3");
   save(make_plain_tree);
-  EXPECT_EQ(sh("python3 -c 'import sys, zipfile; z = zipfile.ZipFile(sys.argv[1]); sys.exit(z.testzip() is not None); ' '" + agent_.stored() + "'"), 0);
-  ASSERT_EQ(sh("python3 -c 'import sys, zipfile; zipfile.ZipFile(sys.argv[1]).extractall(sys.argv[2])' '" + agent_.stored() + "' '" + out_ + "'"), 0);
+  EXPECT_EQ(sh("python3 -c 'import sys, zipfile; z = zipfile.ZipFile(sys.argv[1]); sys.exit(z.testzip() is not None); ' '" +
+               agent_.stored() + "'"),
+            0);
+  ASSERT_EQ(sh("python3 -c 'import sys, zipfile; zipfile.ZipFile(sys.argv[1]).extractall(sys.argv[2])' '" + agent_.stored() +
+               "' '" + out_ + "'"),
+            0);
   EXPECT_TRUE(read_text(out_ + "/sizes/incompressible") == read_text(volume_ + "/sizes/incompressible"));
   EXPECT_EQ(read_text(out_ + "/\xc3\xa9\xc3\xbc \xe2\x82\xac \xf0\x9f\x90\x93"), "UTF-8");
 }
@@ -80,7 +84,9 @@ TEST_F(BackupTools, AnOddTreeIsReadByAll) {
   save(make_odd_tree);
   EXPECT_EQ(sh("unzip -tqq '" + agent_.stored() + "'"), 0);
   EXPECT_EQ(sh("7z t '" + agent_.stored() + "'"), 0);
-  EXPECT_EQ(sh("python3 -c 'import sys, zipfile; z = zipfile.ZipFile(sys.argv[1]); sys.exit(z.testzip() is not None)' '" + agent_.stored() + "'"), 0);
+  EXPECT_EQ(sh("python3 -c 'import sys, zipfile; z = zipfile.ZipFile(sys.argv[1]); sys.exit(z.testzip() is not None)' '" +
+               agent_.stored() + "'"),
+            0);
 }
 
 // A reading that was thrown away leaves bytes that no directory names.
@@ -98,7 +104,10 @@ TEST_F(BackupTools, AnAbandonedReadingTroublesNoTool) {
              }));
   EXPECT_EQ(sh("unzip -tqq '" + path + "'"), 0);
   EXPECT_LE(sh("7z t '" + path + "'"), 1);  // 1 is a warning
-  EXPECT_EQ(sh("python3 -c 'import sys, zipfile; z = zipfile.ZipFile(sys.argv[1]); sys.exit(z.testzip() is not None or len(z.namelist()) != 3)' '" + path + "'"), 0);
+  EXPECT_EQ(sh("python3 -c 'import sys, zipfile; z = zipfile.ZipFile(sys.argv[1]); sys.exit(z.testzip() is not None or "
+               "len(z.namelist()) != 3)' '" +
+               path + "'"),
+            0);
 }
 
 TEST_F(BackupTools, SeventyThousandEntriesAreCountedByAll) {
@@ -111,7 +120,8 @@ TEST_F(BackupTools, SeventyThousandEntriesAreCountedByAll) {
              }));
   EXPECT_EQ(sh("unzip -tqq '" + path + "'"), 0);
   EXPECT_EQ(sh("7z t '" + path + "'"), 0);
-  EXPECT_EQ(sh("python3 -c 'import sys, zipfile; sys.exit(len(zipfile.ZipFile(sys.argv[1]).namelist()) != 70001)' '" + path + "'"), 0);
+  EXPECT_EQ(
+      sh("python3 -c 'import sys, zipfile; sys.exit(len(zipfile.ZipFile(sys.argv[1]).namelist()) != 70001)' '" + path + "'"), 0);
 }
 
 }  // namespace

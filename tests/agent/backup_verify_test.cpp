@@ -111,9 +111,8 @@ TEST(BackupVerify, WhatIsNoArchiveOfRoostIsRefused) {
 }
 
 TEST(BackupVerify, ErrorsNeverCarryANameUnescaped) {
-  const std::string sound = make_archive([](ArchiveWriter& writer) {
-    EXPECT_TRUE(writer.add_file(at("evil\n\"name\xff"), noise(50), false).ok());
-  });
+  const std::string sound =
+      make_archive([](ArchiveWriter& writer) { EXPECT_TRUE(writer.add_file(at("evil\n\"name\xff"), noise(50), false).ok()); });
   std::string damaged = sound;
   const std::size_t central = damaged.find("PK\x01\x02");
   damaged[central + 38] = 'x';  // external attributes
@@ -172,7 +171,8 @@ TEST(BackupVerify, FourGibibytesAndMoreAreSound) {
   ASSERT_EQ(::archive_read_open_memory(seeking, bytes.data(), bytes.size()), ARCHIVE_OK);
   struct archive_entry* entry = nullptr;
   std::map<std::string, std::int64_t> sizes;
-  while (::archive_read_next_header(seeking, &entry) == ARCHIVE_OK) sizes[::archive_entry_pathname(entry)] = ::archive_entry_size(entry);
+  while (::archive_read_next_header(seeking, &entry) == ARCHIVE_OK)
+    sizes[::archive_entry_pathname(entry)] = ::archive_entry_size(entry);
   ::archive_read_free(seeking);
   EXPECT_EQ(sizes["huge"], static_cast<std::int64_t>(pieces << 20));
   EXPECT_EQ(sizes["after"], 5);

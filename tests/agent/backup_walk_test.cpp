@@ -56,7 +56,8 @@ class Collecting final : public TreeVisitor {
   std::vector<std::string> skips;
 };
 
-Collecting walk_through(const std::string& path, const WalkOptions& options = {}, std::function<void(const std::string&)> on_file = {}) {
+Collecting walk_through(const std::string& path, const WalkOptions& options = {},
+                        std::function<void(const std::string&)> on_file = {}) {
   Collecting seen;
   seen.on_file = std::move(on_file);
   const FdOwner root(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));

@@ -1,5 +1,6 @@
 // Archives as an enemy makes them: arbitrary bytes, bytes with their checksum made right, and well-formed archives of arbitrary
-// entries. Verification and restoring must refuse or succeed, read nothing beyond the archive, and make nothing outside the directory.
+// entries. Verification and restoring must refuse or succeed, read nothing beyond the archive, and make nothing outside the
+// directory.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -107,7 +108,8 @@ std::string forged(std::string_view in) {
   };
   while (in.size() >= 2) {
     const unsigned kind = static_cast<unsigned char>(take(1)[0]);
-    const EntryAttributes attributes{take(static_cast<unsigned char>(take(1)[0]) % 16), kind * 16u % 07777u, kind * 1'000'000'000'000'000};
+    const EntryAttributes attributes{take(static_cast<unsigned char>(take(1)[0]) % 16), kind * 16u % 07777u,
+                                     kind * 1'000'000'000'000'000};
     const std::string contents = take(kind / 8);
     Status status;
     switch (kind % 5) {

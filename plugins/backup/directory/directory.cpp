@@ -79,7 +79,8 @@ sdk::Failure failure(int error, const std::string& what, int directory_fd) {
 void check_name(std::string_view name) {
   bool good = !name.empty() && name.size() <= 255 && name.front() != '.';
   for (const char c : name) {
-    good = good && ((c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-');
+    good =
+        good && ((c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-');
   }
   if (!good) throw sdk::Failure(ROOST_INVALID, "an archive's name is 1 to 255 of [A-Za-z0-9._-] and does not begin with a dot");
 }
@@ -113,7 +114,8 @@ Fd Directory::open_archive(const std::string& name, int more_flags, struct stat*
   Fd file(::openat(fd(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | more_flags));
   if (!file) {
     // ELOOP: a link, which is not an archive of ours.
-    if (errno == ENOENT || errno == ELOOP) throw sdk::Failure(ROOST_NOT_FOUND, "there is no archive " + name + " in " + settings_.path);
+    if (errno == ENOENT || errno == ELOOP)
+      throw sdk::Failure(ROOST_NOT_FOUND, "there is no archive " + name + " in " + settings_.path);
     throw failure(errno, "cannot open the archive " + name);
   }
   if (::fstat(file.get(), status) != 0) throw failure(errno, "cannot stat the archive " + name);
@@ -165,8 +167,8 @@ void Directory::remove_leftovers(std::string_view own_prefix) const {
 
 void Directory::sync() const {
   if (::fsync(fd()) != 0) {
-    throw sdk::Failure(ROOST_OUTCOME_UNKNOWN, "cannot make the directory " + settings_.path +
-                                                  " durable: " + std::generic_category().message(errno));
+    throw sdk::Failure(ROOST_OUTCOME_UNKNOWN,
+                       "cannot make the directory " + settings_.path + " durable: " + std::generic_category().message(errno));
   }
 }
 

@@ -33,8 +33,7 @@ struct CloseDir {
 };
 
 std::string describe_file(const struct stat& status) {
-  const std::int64_t modified_us =
-      static_cast<std::int64_t>(status.st_mtim.tv_sec) * 1'000'000 + status.st_mtim.tv_nsec / 1000;
+  const std::int64_t modified_us = static_cast<std::int64_t>(status.st_mtim.tv_sec) * 1'000'000 + status.st_mtim.tv_nsec / 1000;
   return "{\"size\":" + std::to_string(status.st_size) + ",\"modified\":" + std::to_string(modified_us) + "}";
 }
 
@@ -61,13 +60,15 @@ void read_range(const Directory& directory, const std::string& name, std::uint64
       continue;
     }
     if (got < 0 && errno == EIO) {
-      throw sdk::Failure(ROOST_DATA_LOSS, "archive " + name + " cannot be read at " + std::to_string(begin) + ": the medium is damaged");
+      throw sdk::Failure(ROOST_DATA_LOSS,
+                         "archive " + name + " cannot be read at " + std::to_string(begin) + ": the medium is damaged");
     }
     if (got < 0) throw failure(errno, "cannot read archive " + name);
     const std::uint64_t skip = offset - begin;
     if (static_cast<std::uint64_t>(got) <= skip) {
-      throw sdk::Failure(ROOST_DATA_LOSS, "archive " + name + " ends at " + std::to_string(begin + static_cast<std::uint64_t>(got)) +
-                                              ", it had " + std::to_string(size) + " bytes");
+      throw sdk::Failure(ROOST_DATA_LOSS, "archive " + name + " ends at " +
+                                              std::to_string(begin + static_cast<std::uint64_t>(got)) + ", it had " +
+                                              std::to_string(size) + " bytes");
     }
     const std::uint64_t count = std::min(left, static_cast<std::uint64_t>(got) - skip);
     if (!emit(std::string_view(buffer.get() + skip, count))) return;
@@ -124,7 +125,8 @@ class Plugin final : public sdk::BackupPlugin {
   }
 
   // The `limit` least names after `after`: one pass, and no more than `limit` names in memory.
-  void list(const sdk::Call& call, std::string_view prefix, std::string_view after, std::uint32_t limit, sdk::Sink& sink) override {
+  void list(const sdk::Call& call, std::string_view prefix, std::string_view after, std::uint32_t limit,
+            sdk::Sink& sink) override {
     const int copy = ::openat(directory_->fd(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     const std::unique_ptr<DIR, CloseDir> dir(copy < 0 ? nullptr : ::fdopendir(copy));
     if (dir == nullptr) throw failure(errno, "cannot list " + directory_->settings().path);

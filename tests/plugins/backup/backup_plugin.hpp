@@ -40,9 +40,8 @@ class TempDir {
 };
 
 inline const HostApi& test_host() {
-  static const HostApi* const host = new HostApi({}, [](std::string_view plugin, std::string_view what) {
-    ADD_FAILURE() << plugin << " misbehaves: " << what;
-  });
+  static const HostApi* const host =
+      new HostApi({}, [](std::string_view plugin, std::string_view what) { ADD_FAILURE() << plugin << " misbehaves: " << what; });
   return *host;
 }
 
@@ -61,8 +60,8 @@ struct Circumstances {
 class BackupPlugin {
  public:
   static Result<std::unique_ptr<BackupPlugin>> open(const std::string& name, const Json& config) {
-    ROOST_TRY(PluginHandle plugin, load_plugin(std::filesystem::path(ROOST_PLUGIN_DIR) / (name + ".roost.json"), PluginKind::backup,
-                                               test_host()));
+    ROOST_TRY(PluginHandle plugin,
+              load_plugin(std::filesystem::path(ROOST_PLUGIN_DIR) / (name + ".roost.json"), PluginKind::backup, test_host()));
     ROOST_TRY(auto instance, Instance::open(std::move(plugin), "test", config, {}, minute()));
     auto opened = std::unique_ptr<BackupPlugin>(new BackupPlugin);
     opened->instance_ = std::move(instance);
@@ -80,7 +79,9 @@ class BackupPlugin {
     return call.run([&] { return table().put_part(get(), call.raw(), put, to_bytes(data), call.error()); });
   }
   Result<Json> put_commit(roost_put* put, Circumstances how = {}) {
-    return one([&](PluginCall& call, const roost_sink* sink) { return table().put_commit(get(), call.raw(), put, sink, call.error()); }, how);
+    return one(
+        [&](PluginCall& call, const roost_sink* sink) { return table().put_commit(get(), call.raw(), put, sink, call.error()); },
+        how);
   }
   void put_abort(roost_put* put) { table().put_abort(get(), put); }
   // All of it.
@@ -111,10 +112,14 @@ class BackupPlugin {
     return all;
   }
   Result<Json> stat(std::string_view name) {
-    return one([&](PluginCall& call, const roost_sink* sink) { return table().stat(get(), call.raw(), to_bytes(name), sink, call.error()); });
+    return one([&](PluginCall& call, const roost_sink* sink) {
+      return table().stat(get(), call.raw(), to_bytes(name), sink, call.error());
+    });
   }
   Result<Json> describe() {
-    return one([&](PluginCall& call, const roost_sink* sink) { return table().describe(get(), call.raw(), to_bytes("{}"), sink, call.error()); });
+    return one([&](PluginCall& call, const roost_sink* sink) {
+      return table().describe(get(), call.raw(), to_bytes("{}"), sink, call.error());
+    });
   }
   Result<std::string> read(std::string_view name, std::uint64_t offset, std::uint64_t length, Circumstances how = {}) {
     PluginCall call = make_call(how);

@@ -27,9 +27,10 @@ constexpr std::uint64_t kMiB = 1u << 20;
 // How a plugin differs from another, where the contract lets it.
 struct Quirks {
   std::string plugin;
-  std::function<Json(const std::string& directory)> config;        // a store of its own in that directory
-  std::function<std::size_t(const std::string& directory)> unfinished;  // how many unfinished objects lie in the store; null: it cannot be seen
-  bool fills_a_disk = false;                                        // its storage is the directory's file system
+  std::function<Json(const std::string& directory)> config;  // a store of its own in that directory
+  std::function<std::size_t(const std::string& directory)>
+      unfinished;             // how many unfinished objects lie in the store; null: it cannot be seen
+  bool fills_a_disk = false;  // its storage is the directory's file system
 };
 
 std::vector<std::string> names_of(const Result<std::vector<Listed>>& listed) {
@@ -50,8 +51,8 @@ class BackupSuite : public ::testing::TestWithParam<Quirks> {
   void expect_no_leftovers() {
     EXPECT_THAT(names_of(plugin_->list()), ElementsAre());
     if (GetParam().unfinished) {
-    EXPECT_EQ(GetParam().unfinished(directory_.path()), 0u);
-  }
+      EXPECT_EQ(GetParam().unfinished(directory_.path()), 0u);
+    }
   }
 
   TempDir directory_;
@@ -129,9 +130,9 @@ TEST_P(BackupSuite, TwoCommitsOfOneNameOneWins) {
 
 TEST_P(BackupSuite, NamesThatAreNoneAreRefusedEverywhere) {
   const std::string long_name(256, 'a');
-  for (const std::string& name : {std::string(), std::string("."), std::string(".."), std::string("../x"), std::string("a/b"),
-                                  std::string("/etc/passwd"), std::string("a\0b", 3), std::string("a b"), std::string("\xc3\xa9"),
-                                  std::string("a\n"), long_name}) {
+  for (const std::string& name :
+       {std::string(), std::string("."), std::string(".."), std::string("../x"), std::string("a/b"), std::string("/etc/passwd"),
+        std::string("a\0b", 3), std::string("a b"), std::string("\xc3\xa9"), std::string("a\n"), long_name}) {
     EXPECT_EQ(code_of(plugin_->put_begin(name)), Code::invalid) << name;
     EXPECT_EQ(code_of(plugin_->stat(name)), Code::invalid) << name;
     EXPECT_EQ(code_of(plugin_->read(name, 0, 1)), Code::invalid) << name;
@@ -234,7 +235,9 @@ TEST_P(BackupSuite, ASinkThatStopsIsSuccess) {
   PluginCall call = plugin_->make_call({});
   EXPECT_TRUE(call.run([&] { return plugin_->table().list(plugin_->get(), call.raw(), {}, {}, 10, &sink, call.error()); }).ok());
   EXPECT_EQ(calls, 1);
-  EXPECT_TRUE(call.run([&] { return plugin_->table().read(plugin_->get(), call.raw(), to_bytes("b"), 0, 6 * kMiB, &sink, call.error()); }).ok());
+  EXPECT_TRUE(
+      call.run([&] { return plugin_->table().read(plugin_->get(), call.raw(), to_bytes("b"), 0, 6 * kMiB, &sink, call.error()); })
+          .ok());
   EXPECT_EQ(calls, 2);
 }
 
@@ -359,7 +362,9 @@ std::size_t hidden_files(const std::string& directory) {
 
 INSTANTIATE_TEST_SUITE_P(Plugins, BackupSuite,
                          ::testing::Values(Quirks{"backup-directory",
-                                                  [](const std::string& directory) { return Json::object({{"path", directory}}); },
+                                                  [](const std::string& directory) {
+                                                    return Json::object({{"path", directory}});
+                                                  },
                                                   hidden_files, true}),
                          [](const auto& tested) {
                            std::string name = tested.param.plugin;
