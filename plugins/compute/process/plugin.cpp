@@ -63,6 +63,7 @@ struct Applied {
   std::int64_t generation = 0;
   std::string volume;
   std::string token;
+  std::string made;                  // uid of the volume that was made under that name and token
   std::string uncertain_boot;  // in that boot, processes may have been left that nobody can find
   std::vector<std::string> removed;  // uids of volumes of this session that are gone
   bool operator==(const Applied&) const = default;
@@ -197,7 +198,7 @@ class Plugin final : public sdk::ComputePlugin {
   Applied applied(const std::string& id) const {
     const Object::Ptr json = read_object(home(id) + "/applied.json");
     if (json.isNull()) return {};
-    return {number_of(*json, "generation"), text_of(*json, "volume"), text_of(*json, "token"), text_of(*json, "uncertain_boot"),
+    return {number_of(*json, "generation"), text_of(*json, "volume"), text_of(*json, "token"), text_of(*json, "made"), text_of(*json, "uncertain_boot"),
             texts_of(*json, "removed")};
   }
 
@@ -207,6 +208,7 @@ class Plugin final : public sdk::ComputePlugin {
     json.set("generation", now.generation);
     json.set("volume", now.volume);
     json.set("token", now.token);
+    json.set("made", now.made);
     json.set("uncertain_boot", now.uncertain_boot);
     Array::Ptr removed(new Array);
     for (const std::string& uid : now.removed) removed->add(uid);
@@ -221,6 +223,7 @@ class Plugin final : public sdk::ComputePlugin {
                                              ", which was applied already");
     }
     Applied now = before;
+    if (now.volume != spec.volume || now.token != spec.token) now.made.clear();
     now.generation = spec.generation;
     now.volume = spec.volume;
     now.token = spec.token;
@@ -240,11 +243,25 @@ class Plugin final : public sdk::ComputePlugin {
     auto volume = volumes_.find(spec.volume);
     if (volume) {
       check_identity(*volume, spec.token, spec.uid);
+      remember_made(spec.id, volume->uid);
       return volume;
     }
     // One that had an identity is lost when it is not there: never made anew, empty.
     if (!spec.create || !spec.uid.empty()) return std::nullopt;
-    return volumes_.create(call, spec.volume, spec.token);
+    if (const std::string made = applied(spec.id).made; !made.empty()) {  // the caller may have crashed before it learnt the uid
+      throw sdk::Failure(ROOST_DATA_LOSS, "the volume " + spec.volume + " was made (uid " + made + ") and is gone: bring it back to " +
+                                              settings_.data + "/volumes; it is not replaced by an empty one");
+    }
+    volume = volumes_.create(call, spec.volume, spec.token);
+    remember_made(spec.id, volume->uid);
+    return volume;
+  }
+
+  void remember_made(const std::string& id, const std::string& uid) {
+    const Applied before = applied(id);
+    Applied now = before;
+    now.made = uid;
+    record(id, before, now);
   }
 
   void remove_volume(const sdk::Call& call, const std::string& id, const std::string& uid) {
@@ -269,6 +286,7 @@ class Plugin final : public sdk::ComputePlugin {
     }
     Applied now = before;
     now.removed.push_back(uid);
+    if (now.made == uid) now.made.clear();
     if (now.removed.size() > 16) now.removed.erase(now.removed.begin());
     record(id, before, now);
     volumes_.remove(call, *found);

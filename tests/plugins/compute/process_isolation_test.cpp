@@ -157,6 +157,10 @@ TEST_F(ComputeProcessIsolation, ASocketSwappedForALinkLeadsNowhere) {
   ASSERT_EQ(::bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
   ASSERT_EQ(::listen(listener, 8), 0);
   ::chmod(target.c_str(), 0777);
+  // The target seems to be the workload's own: it is the link that must not be followed.
+  struct stat place {};
+  ASSERT_EQ(::stat((directory_.path() + "/data/volumes/pvc-" + kId + "/run").c_str(), &place), 0);
+  ASSERT_EQ(::chown(target.c_str(), place.st_uid, place.st_gid), 0);
   run(kId, "rm /run/roost/app.sock; ln -s " + target + " /run/roost/app.sock");
   EXPECT_EQ(http(seen["endpoint"].as_string(), "GET", "/").status, 503);
   EXPECT_LT(::accept(listener, nullptr, nullptr), 0);
@@ -164,6 +168,7 @@ TEST_F(ComputeProcessIsolation, ASocketSwappedForALinkLeadsNowhere) {
   if (::geteuid() == 0) {
     const std::string inside = directory_.path() + "/data/volumes/pvc-" + kId + "/run/app.sock";
     ASSERT_EQ(::unlink(inside.c_str()), 0);
+    ASSERT_EQ(::chown(target.c_str(), 0, 0), 0);
     ASSERT_EQ(::link(target.c_str(), inside.c_str()), 0);
     EXPECT_EQ(http(seen["endpoint"].as_string(), "GET", "/").status, 503);
     EXPECT_LT(::accept(listener, nullptr, nullptr), 0);
