@@ -3,12 +3,17 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
-#include <openssl/sha.h>
 
 #include <cstdlib>
+#include <memory>
 
 namespace roost {
 namespace {
+
+const EVP_MD* sha256_algorithm() {
+  static const EVP_MD* const algorithm = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+  return algorithm;
+}
 
 const unsigned char* bytes_of(std::string_view text) { return reinterpret_cast<const unsigned char*>(text.data()); }
 
@@ -56,7 +61,13 @@ std::size_t utf8_sequence(std::string_view text, std::size_t i) {
 
 Sha256 sha256(std::string_view data) {
   Sha256 digest{};
-  SHA256(bytes_of(data), data.size(), digest.data());
+  unsigned size = 0;
+  // Prepared once a thread: OpenSSL 3's one-shot SHA256() looks the algorithm up, under a lock, at each call.
+  thread_local const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), &EVP_MD_CTX_free);
+  if (!context || EVP_DigestInit_ex(context.get(), sha256_algorithm(), nullptr) != 1 ||
+      EVP_DigestUpdate(context.get(), data.data(), data.size()) != 1 || EVP_DigestFinal_ex(context.get(), digest.data(), &size) != 1) {
+    std::abort();
+  }
   return digest;
 }
 
