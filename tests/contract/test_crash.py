@@ -177,7 +177,7 @@ def test_a_full_data_disk_refuses_and_recovers(build, tmp_path):
         with Daemon(build, {"ROOST_DATA_DIR": str(small)}) as daemon:
             uuid = daemon.create(running=False)
             filler = small / "filler"
-            with open(filler, "wb") as f:
+            with open(filler, "wb", buffering=0) as f:
                 try:
                     while True:
                         f.write(b"x" * 4096)
