@@ -16,6 +16,17 @@
 
 namespace roost::simulation {
 
+inline CommandOptions with_key(const std::string& key) {
+  CommandOptions options;
+  options.idempotency_key = key;
+  return options;
+}
+
+template <class T>
+Code code_of(const Result<T>& result) {
+  return result.ok() ? static_cast<Code>(0) : result.error().code;
+}
+
 class Harness {
  public:
   explicit Harness(EngineOptions the_options = {}) : world(simulator, Faults{}), options(std::move(the_options)) {

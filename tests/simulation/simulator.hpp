@@ -2,11 +2,15 @@
 // Thread safety: one thread.
 #pragma once
 
+#include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <random>
+#include <span>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -38,7 +42,7 @@ class Simulator : public Clock {
   // Runs the next event; false where there is none up to `until_ns`.
   bool step(std::int64_t until_ns) {
     if (events_.empty() || std::get<0>(events_.begin()->first) > until_ns) {
-      now_ns_ = std::max(now_ns_, until_ns);
+      now_ns_ = std::max(now_ns_.load(), until_ns);
       return false;
     }
     auto node = events_.extract(events_.begin());
@@ -61,8 +65,8 @@ class Simulator : public Clock {
   static constexpr std::int64_t kEpochUs = 1'763'000'000'000'000;
   using Key = std::tuple<std::int64_t, std::uint64_t, std::uint64_t>;  // when, by lot among the simultaneous, number
   std::mt19937_64 random_;
-  std::int64_t now_ns_ = 0;
-  std::int64_t jump_us_ = 0;
+  std::atomic<std::int64_t> now_ns_{0};  // other threads may ask for the time
+  std::atomic<std::int64_t> jump_us_{0};
   std::uint64_t last_ = 0;
   std::uint64_t steps_ = 0;
   std::map<Key, std::function<void()>> events_;
