@@ -18,6 +18,7 @@ HeadScanner::Result HeadScanner::scan(std::string_view input, int lines_max) {
     if (lines_ > 0 && (input[line_start_] == ' ' || input[line_start_] == '\t')) return Result::folded;
     if (++lines_ > lines_max) return Result::too_many_lines;
     line_start_ = scanned_;
+    if (lines_ == 1) first_line_ = feed;
   }
   return Result::more;
 }

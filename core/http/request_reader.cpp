@@ -19,7 +19,8 @@ using BeastView = beast::string_view;
 
 std::string_view view(BeastView text) { return {text.data(), text.size()}; }
 
-constexpr int kLeadingEmptyLines = 4;  // RFC 9112 section 2.2 asks to skip at least one
+constexpr std::size_t kAroundTarget = 64;  // method and version
+constexpr int kLeadingEmptyLines = 4;      // RFC 9112 section 2.2 asks to skip at least one
 
 // Whether so few bytes can still become a chunk's header; the line end of the chunk before it may come first.
 bool may_begin_chunk(std::string_view bytes) {
@@ -177,7 +178,8 @@ RequestReader::Step RequestReader::Impl::read_head(std::string_view input, Reque
   if (found == HeadScanner::Result::too_many_lines) {
     return refuse(431, "more than " + std::to_string(limits.header_count) + " header fields");
   }
-  if (!scanner.first_line_complete() && input.size() > limits.target_bytes + 64) {
+  const std::size_t first_line = scanner.first_line() > 0 ? scanner.first_line() : input.size();
+  if (first_line > limits.target_bytes + kAroundTarget) {
     return refuse(414, "the request's target is longer than " + std::to_string(limits.target_bytes) + " bytes");
   }
   if (input.size() > limits.header_bytes) {

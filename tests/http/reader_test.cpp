@@ -169,6 +169,7 @@ const std::vector<Case> kRefusals{
     {"large_header", with(kHost + "X: " + std::string(20'000, 'x') + "\r\n"), 431},
     {"endless_header", "GET / HTTP/1.1\r\nX: " + std::string(20'000, 'x'), 431},
     {"long_target", "GET /" + std::string(9'000, 'x') + " HTTP/1.1\r\n" + kHost + "\r\n", 414},
+    {"longer_target_than_header", "GET /" + std::string(20'000, 'x') + " HTTP/1.1\r\n" + kHost + "\r\n", 414},
     {"endless_target", "GET /" + std::string(20'000, 'x'), 414},
 };
 
