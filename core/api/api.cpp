@@ -79,10 +79,6 @@ bool Api::Impl::loaded() {
   return loaded_;
 }
 
-http::Response Api::Impl::loading() {
-  return failure({Code::unavailable, "the sessions are still being loaded; /ready says when they are", 0});
-}
-
 http::Response Api::Impl::failure(Error error) {
   if (error.code == Code::invalid) return unprocessable(error.message);
   if (error.retry_after_ms == 0 && error.code == Code::exhausted) error.retry_after_ms = 10'000;
@@ -108,7 +104,6 @@ SessionView Api::Impl::visible(const Request& request, const Responder& respond,
 
 // Says when the session was deleted, where that is known and the caller may know it.
 void Api::Impl::answer_missing(std::string id, const Responder& respond, const PrincipalView& who) {
-  if (!loaded()) return respond(loading());
   engine_.find_tombstone(id, [id, respond, who](Result<Tombstone> found) {
     if (!found.ok() && found.error().code != Code::not_found) return respond(failure(found.error()));
     if (!found.ok() || !who->sees(found->user_id)) return respond(not_found(id));

@@ -67,9 +67,7 @@ class Api::Impl {
   SessionView visible(const Request& request, const Responder& respond, const PrincipalView& who);
   void answer_missing(std::string id, const Responder& respond, const PrincipalView& who);
   static http::Response not_found(std::string_view id);
-  // False until the engine was ready once: until then what is not in memory may still be in the store.
-  bool loaded();
-  static http::Response loading();
+  bool loaded();                               // false until the engine was ready once: until then a list would not be whole
   static http::Response failure(Error error);  // of the engine
   Status audit(AuditNote note) const;
 

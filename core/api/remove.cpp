@@ -64,8 +64,6 @@ void Api::Impl::remove(const Request& request, const Responder& respond, const P
   }
   if (const SessionView view = engine_.reads().find(id)) {
     if (!who->sees(view->session.user_id)) return respond(not_found(id));
-  } else if (!loaded()) {
-    return respond(loading());
   } else if (!who->user.empty()) {  // whose it was is known from its tombstone only: look before anything is done
     return engine_.find_tombstone(id, [id, respond, who](Result<Tombstone> found) {
       if (!found.ok() && found.error().code != Code::not_found) return respond(failure(found.error()));

@@ -113,7 +113,8 @@ void Api::Impl::scale(const Request& request, const Responder& respond, const Pr
 }
 
 void Api::Impl::list(const Request& request, const Responder& respond, const PrincipalView& who) {
-  if (!loaded()) return respond(loading());
+  if (!loaded())
+    return respond(failure({Code::unavailable, "the sessions are still being loaded; /ready says when they are", 0}));
   const auto limit = query_number(request, "limit", kPage, 1, kMaxPage);
   if (!limit.ok()) return respond(http::problem(limit.error()));
   const std::string cursor = request.query_parameter("cursor");

@@ -77,7 +77,9 @@ TEST_F(StartTest, ASecondOneOnTheSameDataIsRefusedAndNamesTheFirst) {
   second.configure(directory.read("roost.yaml"));
   const Exit refused = second.run({});
   EXPECT_EQ(refused.code, 1);
-  EXPECT_TRUE(has(refused.output, "process " + std::to_string(daemon.pid()))) << refused.output;
+  EXPECT_TRUE(has(refused.output,
+                  "data directory " + directory.path() + "/data is in use by the process " + std::to_string(daemon.pid())))
+      << refused.output;
   EXPECT_EQ(daemon.get("/health").status, 200);
 }
 
