@@ -18,8 +18,8 @@
 
 namespace roost::agent {
 
-// Connects to the socket NAME in the directory, non-blocking. NOT_FOUND: there is none yet; DENIED: it is not a socket, a link, or
-// not of that user.
+// Connects to the socket NAME in the directory, non-blocking. NOT_FOUND: there is none yet; DENIED: it is not a socket, a link,
+// or not of that user.
 [[nodiscard]] Result<Fd> open_workload_socket(int directory, const std::string& name, uid_t owner);
 
 // Listens on a unix socket; an old one is replaced. REQUIRES: the caller holds what makes it the path's only user.
@@ -31,7 +31,8 @@ class Front {
   static constexpr std::size_t kMaxConnections = 4096;
 
   // `directory` (of the workload's socket) must stay open as long as the front lives.
-  Front(Loop& loop, int directory, std::string name, uid_t owner) : loop_(loop), directory_(directory), name_(std::move(name)), owner_(owner) {}
+  Front(Loop& loop, int directory, std::string name, uid_t owner)
+      : loop_(loop), directory_(directory), name_(std::move(name)), owner_(owner) {}
   ~Front();
   Front(const Front&) = delete;
   Front& operator=(const Front&) = delete;
@@ -44,9 +45,9 @@ class Front {
  private:
   struct Side {
     Fd fd;
-    std::string out;       // waiting to be written to fd
-    bool ended = false;    // EOF was read
-    bool shut = false;     // EOF was passed on
+    std::string out;     // waiting to be written to fd
+    bool ended = false;  // EOF was read
+    bool shut = false;   // EOF was passed on
   };
   struct Connection {
     Side client;

@@ -103,7 +103,8 @@ Result<SandboxSpec> SandboxSpec::parse(const Json& json) {
   if (kind != "bubblewrap" && kind != "none") return Error{Code::invalid, "sandbox.kind: bubblewrap or none", 0};
   spec.kind = kind == "none" ? Kind::none : Kind::bubblewrap;
   const std::string& network = json["network"].as_string();
-  if (network != "auto" && network != "none" && network != "host") return Error{Code::invalid, "sandbox.network: auto, none or host", 0};
+  if (network != "auto" && network != "none" && network != "host")
+    return Error{Code::invalid, "sandbox.network: auto, none or host", 0};
   spec.network = network == "none" ? Network::none : network == "host" ? Network::host : Network::isolated;
   spec.trusted = json["trusted"].as_bool();
   spec.host_uid = json["host_uid"].as_int(-1);
@@ -159,7 +160,8 @@ Result<SandboxProcess> start_sandbox(const SandboxSpec& spec, Cgroup* cgroup, in
   const std::int64_t deadline = monotonic_ms() + kStartTimeoutMs;
   if (spec.kind == SandboxSpec::Kind::bubblewrap) {
     const pid_t child = read_child_pid(info.read.get(), deadline);
-    if (child == 0) return fail(Code::unsupported, reason("bubblewrap could not make the sandbox; docs/isolation.md says what it needs"));
+    if (child == 0)
+      return fail(Code::unsupported, reason("bubblewrap could not make the sandbox; docs/isolation.md says what it needs"));
     process.init = {child, start_time_of(child)};
     process.report.sandbox = "bubblewrap";
     process.report.network = spec.network == SandboxSpec::Network::host ? "host (shared: not isolated)" : "none";

@@ -18,10 +18,11 @@ namespace roost::agent {
 namespace {
 
 // What programs expect of /etc and what tells nothing about the host's users or its configuration.
-constexpr std::array kPublicEtc = {"/etc/alternatives", "/etc/ssl/certs",    "/etc/ssl/openssl.cnf", "/etc/ca-certificates",  "/etc/pki/tls/certs",
-                                   "/etc/ld.so.cache",  "/etc/ld.so.conf",   "/etc/ld.so.conf.d",    "/etc/localtime",        "/etc/timezone",
-                                   "/etc/mime.types",   "/etc/bash.bashrc",  "/etc/inputrc",         "/etc/debian_version",   "/etc/os-release",
-                                   "/etc/terminfo",     "/etc/magic",        "/etc/services",        "/etc/protocols",        "/etc/fonts"};
+constexpr std::array kPublicEtc = {"/etc/alternatives",  "/etc/ssl/certs",      "/etc/ssl/openssl.cnf", "/etc/ca-certificates",
+                                   "/etc/pki/tls/certs", "/etc/ld.so.cache",    "/etc/ld.so.conf",      "/etc/ld.so.conf.d",
+                                   "/etc/localtime",     "/etc/timezone",       "/etc/mime.types",      "/etc/bash.bashrc",
+                                   "/etc/inputrc",       "/etc/debian_version", "/etc/os-release",      "/etc/terminfo",
+                                   "/etc/magic",         "/etc/services",       "/etc/protocols",       "/etc/fonts"};
 
 constexpr std::array kGeneratedEtc = {"passwd", "group", "hostname", "hosts", "nsswitch.conf", "resolv.conf"};
 
@@ -53,8 +54,9 @@ Status write_etc(const std::string& directory, const std::string& hostname, bool
 
 std::vector<std::string> bubblewrap_arguments(const SandboxSpec& spec, const std::vector<SandboxMount>& mounts, bool root,
                                               int info_fd) {
-  std::vector<std::string> arguments = {find_program("bwrap"), "--die-with-parent", "--new-session", "--unshare-pid", "--unshare-ipc",
-                                        "--unshare-uts",       "--unshare-cgroup-try", "--hostname", spec.hostname};
+  std::vector<std::string> arguments = {find_program("bwrap"),  "--die-with-parent", "--new-session",
+                                        "--unshare-pid",        "--unshare-ipc",     "--unshare-uts",
+                                        "--unshare-cgroup-try", "--hostname",        spec.hostname};
   const auto add = [&arguments](std::initializer_list<std::string> more) { arguments.insert(arguments.end(), more); };
   if (arguments[0].empty()) arguments[0] = "bwrap";  // its absence is the exec's message
   if (spec.trusted && root) {
@@ -80,8 +82,8 @@ std::vector<std::string> bubblewrap_arguments(const SandboxSpec& spec, const std
   add({"--symlink", "/proc/self/mounts", "/etc/mtab"});
   for (const SandboxMount& mount : mounts) add({mount.writable ? "--bind" : "--ro-bind", mount.source, mount.target});
   add({"--remount-ro", "/", "--chdir", spec.directory, "--"});
-  // bubblewrap binds the namespace's life to its own only when it has set everything up. Until the supervisor has heard that (8) and
-  // said go (9), nothing runs; if it dies before, the read ends and so does all of it.
+  // bubblewrap binds the namespace's life to its own only when it has set everything up. Until the supervisor has heard that (8)
+  // and said go (9), nothing runs; if it dies before, the read ends and so does all of it.
   add({"/bin/sh", "-c", "echo >&8 && read -r go <&9 && exec \"$@\" 8>&- 9<&-", "sh"});
   arguments.insert(arguments.end(), spec.command.begin(), spec.command.end());
   return arguments;
@@ -100,7 +102,8 @@ Result<std::vector<SandboxMount>> stage_mounts(const std::vector<SandboxMount>& 
     directories.push_back(S_ISDIR(info.st_mode));
   }
   const std::string stage = ::access("/mnt", F_OK) == 0 ? "/mnt" : "/srv";
-  if (::mount("roost", stage.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=64k") != 0) return errno_error("mount " + stage);
+  if (::mount("roost", stage.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=64k") != 0)
+    return errno_error("mount " + stage);
   std::vector<SandboxMount> staged;
   for (std::size_t i = 0; i < mounts.size(); ++i) {
     const std::string target = stage + "/" + std::to_string(i);
@@ -110,7 +113,8 @@ Result<std::vector<SandboxMount>> stage_mounts(const std::vector<SandboxMount>& 
       ROOST_CHECK(write_file(target, "", 0644));
     }
     const std::string source = "/proc/self/fd/" + std::to_string(sources[i].get());
-    if (::mount(source.c_str(), target.c_str(), nullptr, MS_BIND | MS_REC, nullptr) != 0) return errno_error("bind " + mounts[i].source);
+    if (::mount(source.c_str(), target.c_str(), nullptr, MS_BIND | MS_REC, nullptr) != 0)
+      return errno_error("bind " + mounts[i].source);
     staged.push_back({target, mounts[i].target, mounts[i].writable});
   }
   return staged;

@@ -68,7 +68,8 @@ bool delegated(const std::string& directory) {
 
 bool has_controllers(const std::string& directory, const char* file) {
   const std::string text = " " + read_file(directory + file).value_or("") + " ";
-  return text.find("memory") != std::string::npos && text.find("cpu") != std::string::npos && text.find("pids") != std::string::npos;
+  return text.find("memory") != std::string::npos && text.find("cpu") != std::string::npos &&
+         text.find("pids") != std::string::npos;
 }
 
 // A group whose children may have the controllers. v2 allows them only where the group itself holds no process, so those of a
@@ -81,7 +82,8 @@ Result<std::string> unified_base(const Hierarchy& hierarchy) {
     }
     base = hierarchy.mount;
   }
-  if (!has_controllers(base, "/cgroup.controllers")) return Error{Code::unsupported, "cgroup v2: no memory, cpu and pids controllers", 0};
+  if (!has_controllers(base, "/cgroup.controllers"))
+    return Error{Code::unsupported, "cgroup v2: no memory, cpu and pids controllers", 0};
   const auto enable = [&base] { return write_file(base + "/cgroup.subtree_control", "+cpu +memory +pids"); };
   if (!enable() && base != hierarchy.mount) {
     const std::string supervisors = base + "/" + kSupervisors;
@@ -147,7 +149,9 @@ bool Cgroup::enter() const {
 
 std::string Cgroup::with(const std::string& controller) const {
   static const std::map<std::string, std::pair<const char*, const char*>> files = {
-      {"memory", {"memory.max", "memory.limit_in_bytes"}}, {"cpu", {"cpu.max", "cpu.cfs_quota_us"}}, {"pids", {"pids.max", "pids.max"}}};
+      {"memory", {"memory.max", "memory.limit_in_bytes"}},
+      {"cpu", {"cpu.max", "cpu.cfs_quota_us"}},
+      {"pids", {"pids.max", "pids.max"}}};
   const auto& [v2, v1] = files.at(controller);
   for (const std::string& directory : directories_) {
     if (::access((directory + "/" + (unified_ ? v2 : v1)).c_str(), W_OK) == 0) return directory;
@@ -198,8 +202,8 @@ Status Cgroup::limit(const Limits& limits) {
 void Cgroup::kill_all() {
   if (directories_.empty()) return;
   if (unified_ && write_file(directories_[0] + "/cgroup.kill", "1")) return;
-  // Without cgroup.kill a fork may escape one round of signals: freeze what can be frozen, signal, thaw, and the caller comes back
-  // until it is empty.
+  // Without cgroup.kill a fork may escape one round of signals: freeze what can be frozen, signal, thaw, and the caller comes
+  // back until it is empty.
   for (const std::string& directory : directories_) (void)write_file(directory + "/freezer.state", "FROZEN");
   if (unified_) (void)write_file(directories_[0] + "/cgroup.freeze", "1");
   for (const std::string& directory : directories_) {

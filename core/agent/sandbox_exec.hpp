@@ -14,8 +14,8 @@ namespace roost::agent {
 // Asks the kernel to kill this process when `parent` dies; false where that has happened. It is lost by a change of user.
 [[nodiscard]] bool die_with(pid_t parent);
 
-// Replaces this process: a session of its own, default signals, no inherited descriptor beyond those that lost their close-on-exec
-// mark. Returns only on failure, with the message.
+// Replaces this process: a session of its own, default signals, no inherited descriptor beyond those that lost their
+// close-on-exec mark. Returns only on failure, with the message.
 [[nodiscard]] std::string execute(const std::vector<std::string>& arguments, const std::vector<std::string>& environment);
 
 }  // namespace roost::agent

@@ -110,8 +110,9 @@ bool open_up_tun() {
   const std::string stage = ::access("/mnt", F_OK) == 0 ? "/mnt" : "/srv";
   const std::string node = stage + "/tun";
   return ::unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) == 0 &&
-         ::mount("roost", stage.c_str(), "tmpfs", MS_NOSUID, "mode=0755,size=64k") == 0 && ::mknod(node.c_str(), S_IFCHR | 0666, info.st_rdev) == 0 &&
-         ::chmod(node.c_str(), 0666) == 0 && ::mount(node.c_str(), "/dev/net/tun", nullptr, MS_BIND, nullptr) == 0;
+         ::mount("roost", stage.c_str(), "tmpfs", MS_NOSUID, "mode=0755,size=64k") == 0 &&
+         ::mknod(node.c_str(), S_IFCHR | 0666, info.st_rdev) == 0 && ::chmod(node.c_str(), 0666) == 0 &&
+         ::mount(node.c_str(), "/dev/net/tun", nullptr, MS_BIND, nullptr) == 0;
 }
 
 Result<NetworkProcess> run_slirp(const SandboxSpec& spec, int user, int net, const std::vector<std::string>& options) {

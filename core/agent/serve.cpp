@@ -1,5 +1,5 @@
-// `roost-agent serve`: the hand-over to a supervisor that outlives its caller. The caller's process returns when the supervisor can
-// be spoken to; the supervisor itself is a session leader without a terminal, with nothing inherited.
+// `roost-agent serve`: the hand-over to a supervisor that outlives its caller. The caller's process returns when the supervisor
+// can be spoken to; the supervisor itself is a session leader without a terminal, with nothing inherited.
 #include "agent/serve_handover.hpp"
 #include "agent/serve_supervisor.hpp"
 

@@ -66,7 +66,8 @@ std::string Supervisor::answer(const std::string& line) {
   }
   if (op == "resize") {
     if (const auto done = resize(*request); !done) return refuse(done.error().message, done.error().code);
-    if (const std::int64_t generation = (*request)["generation"].as_int(); generation > spec_.generation) spec_.generation = generation;
+    if (const std::int64_t generation = (*request)["generation"].as_int(); generation > spec_.generation)
+      spec_.generation = generation;
     publish();
     return status().dump();
   }
@@ -79,28 +80,30 @@ Json Supervisor::status() const {
   if (cgroup_) {
     for (const auto& directory : cgroup_->directories()) directories.push(directory);
   }
-  Json json = Json::object({{"id", spec_.id},
-                            {"incarnation", spec_.incarnation},
-                            {"generation", spec_.generation},
-                            {"state", kNames[static_cast<int>(state_)]},
-                            {"ready", ready_},
-                            {"reason", reason_},
-                            {"message", message_},
-                            {"size", Json::object({{"cpu_millis", spec_.limits.cpu_millis}, {"memory_bytes", spec_.limits.memory_bytes}})},
-                            {"restarts", restarts_},
-                            {"last_exit", last_exit_},
-                            {"pid", ::getpid()},
-                            {"start_time", static_cast<std::int64_t>(start_time_of(::getpid()))},
-                            {"boot_id", boot_id()},
-                            {"contained", spec_.sandbox.kind == SandboxSpec::Kind::bubblewrap || cgroup_.has_value()},
-                            {"cgroups", directories}});
-  json.set("isolation", Json::object({{"sandbox", report_.sandbox},
-                                      {"user", report_.user},
-                                      {"network", report_.network},
-                                      {"limits", limits_report_}}));
+  Json json = Json::object(
+      {{"id", spec_.id},
+       {"incarnation", spec_.incarnation},
+       {"generation", spec_.generation},
+       {"state", kNames[static_cast<int>(state_)]},
+       {"ready", ready_},
+       {"reason", reason_},
+       {"message", message_},
+       {"size", Json::object({{"cpu_millis", spec_.limits.cpu_millis}, {"memory_bytes", spec_.limits.memory_bytes}})},
+       {"restarts", restarts_},
+       {"last_exit", last_exit_},
+       {"pid", ::getpid()},
+       {"start_time", static_cast<std::int64_t>(start_time_of(::getpid()))},
+       {"boot_id", boot_id()},
+       {"contained", spec_.sandbox.kind == SandboxSpec::Kind::bubblewrap || cgroup_.has_value()},
+       {"cgroups", directories}});
+  json.set("isolation",
+           Json::object(
+               {{"sandbox", report_.sandbox}, {"user", report_.user}, {"network", report_.network}, {"limits", limits_report_}}));
   if (process_) {
-    json.set("init", Json::object({{"pid", process_->init.pid}, {"start_time", static_cast<std::int64_t>(process_->init.start_time)}}));
-    json.set("outer", Json::object({{"pid", process_->outer}, {"start_time", static_cast<std::int64_t>(process_->outer_id.start_time)}}));
+    json.set("init",
+             Json::object({{"pid", process_->init.pid}, {"start_time", static_cast<std::int64_t>(process_->init.start_time)}}));
+    json.set("outer",
+             Json::object({{"pid", process_->outer}, {"start_time", static_cast<std::int64_t>(process_->outer_id.start_time)}}));
   }
   return json;
 }

@@ -10,9 +10,9 @@
 namespace roost::agent {
 
 struct HandOver {
-  std::string spec;                             // the file
-  std::function<void()> ready;                  // tells the caller that all is well; from then on nobody waits for it
-  std::function<int(const Error&)> refuse;      // tells the caller why not; answers the exit code
+  std::string spec;                         // the file
+  std::function<void()> ready;              // tells the caller that all is well; from then on nobody waits for it
+  std::function<int(const Error&)> refuse;  // tells the caller why not; answers the exit code
 };
 
 // Parses `--spec FILE [--foreground]`, closes every inherited descriptor, detaches unless in the foreground, and runs body in the

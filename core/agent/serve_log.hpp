@@ -18,7 +18,7 @@ class LogSink {
 
   // A new pipe whose write end becomes a program's output; what the last one still held is read first.
   [[nodiscard]] Result<Fd> open();
-  void drain();                                // reads what is there
+  void drain();                                 // reads what is there
   [[nodiscard]] std::string last_line() const;  // of the program's output, at most 200 printable characters
 
  private:

@@ -28,7 +28,7 @@ class Loop {
   TimerId after(std::int64_t delay_ms, std::function<void()> work);
   void cancel(TimerId timer);
 
-  void run();                       // until stop()
+  void run();  // until stop()
   void stop() { running_ = false; }
 
  private:

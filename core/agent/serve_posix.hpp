@@ -39,10 +39,12 @@ struct Pipe {
   Fd write;
 };
 
-[[nodiscard]] Error errno_error(const std::string& what);  // by errno: EXHAUSTED for a full disk, NOT_FOUND, DENIED, else INTERNAL
+[[nodiscard]] Error errno_error(
+    const std::string& what);  // by errno: EXHAUSTED for a full disk, NOT_FOUND, DENIED, else INTERNAL
 [[nodiscard]] Result<Pipe> make_pipe();
 [[nodiscard]] Result<std::string> read_file(const std::string& path, std::size_t limit = 1 << 20);
-[[nodiscard]] Status write_file(const std::string& path, std::string_view text, mode_t mode = 0644);  // in place: for kernel files, lists
+[[nodiscard]] Status write_file(const std::string& path, std::string_view text,
+                                mode_t mode = 0644);  // in place: for kernel files, lists
 // Either the old content or the new one is seen, also after a crash.
 [[nodiscard]] Status replace_file(const std::string& path, std::string_view text, mode_t mode = 0600);
 [[nodiscard]] Status make_directory(const std::string& path, mode_t mode);  // its parent exists; existing is success

@@ -10,7 +10,8 @@ namespace {
 Status read_number(const Json& json, std::string_view key, std::int64_t& value, std::int64_t least) {
   const Json* found = json.find(key);
   if (found == nullptr) return {};
-  if (!found->is_int() || found->as_int() < least) return Error{Code::invalid, std::string(key) + ": too small, or not a number", 0};
+  if (!found->is_int() || found->as_int() < least)
+    return Error{Code::invalid, std::string(key) + ": too small, or not a number", 0};
   value = found->as_int();
   return {};
 }
@@ -33,15 +34,14 @@ Result<ServeSpec> ServeSpec::load(const std::string& path) {
   spec.cgroup = json["cgroup"].as_string();
   if (const Json* ready = json.find("ready_path")) spec.ready_path = ready->as_string();
   spec.limits = {json["size"]["cpu_millis"].as_int(), json["size"]["memory_bytes"].as_int(), json["pids"].as_int()};
-  const std::tuple<const char*, std::int64_t*, int> numbers[] = {
-           {"log_bytes", &spec.log_bytes, 4096},
-           {"ready_interval_ms", &spec.ready_interval_ms, 10},
-           {"heartbeat_interval_ms", &spec.heartbeat_interval_ms, 100},
-           {"stop_grace_ms", &spec.stop_grace_ms, 0},
-           {"quick_exit_ms", &spec.quick_exit_ms, 0},
-           {"max_quick_exits", &spec.max_quick_exits, 1},
-           {"backoff_ms", &spec.backoff_ms, 1},
-           {"backoff_max_ms", &spec.backoff_max_ms, 1}};
+  const std::tuple<const char*, std::int64_t*, int> numbers[] = {{"log_bytes", &spec.log_bytes, 4096},
+                                                                 {"ready_interval_ms", &spec.ready_interval_ms, 10},
+                                                                 {"heartbeat_interval_ms", &spec.heartbeat_interval_ms, 100},
+                                                                 {"stop_grace_ms", &spec.stop_grace_ms, 0},
+                                                                 {"quick_exit_ms", &spec.quick_exit_ms, 0},
+                                                                 {"max_quick_exits", &spec.max_quick_exits, 1},
+                                                                 {"backoff_ms", &spec.backoff_ms, 1},
+                                                                 {"backoff_max_ms", &spec.backoff_max_ms, 1}};
   for (const auto& [key, value, least] : numbers) {
     ROOST_CHECK(read_number(json, key, *value, least));
   }

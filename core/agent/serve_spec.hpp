@@ -20,16 +20,16 @@ struct ServeSpec {
   std::string socket_directory;  // the workload can write there; its socket is "app.sock" in it
   std::string log;
   std::int64_t log_bytes = 1 << 20;
-  std::string cgroup;            // name of the group; empty: none
+  std::string cgroup;  // name of the group; empty: none
   Limits limits;
   SandboxSpec sandbox;
   std::string ready_path = "/healthz";
-  std::int64_t ready_interval_ms = 200;       // while it is not ready
+  std::int64_t ready_interval_ms = 200;         // while it is not ready
   std::int64_t heartbeat_interval_ms = 15'000;  // once it is
   std::int64_t stop_grace_ms = 10'000;
-  std::int64_t quick_exit_ms = 10'000;        // an end before that counts as quick
-  std::int64_t max_quick_exits = 5;           // in a row: then it is reported as failed
-  std::int64_t backoff_ms = 500;              // before a restart; doubles
+  std::int64_t quick_exit_ms = 10'000;  // an end before that counts as quick
+  std::int64_t max_quick_exits = 5;     // in a row: then it is reported as failed
+  std::int64_t backoff_ms = 500;        // before a restart; doubles
   std::int64_t backoff_max_ms = 30'000;
 
   [[nodiscard]] static Result<ServeSpec> load(const std::string& path);

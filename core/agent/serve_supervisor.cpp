@@ -43,7 +43,8 @@ Status Supervisor::prepare() {
   ROOST_CHECK(front_->listen(spec_.run + "/front.sock"));
   ROOST_TRY(control_listener_, listen_unix(spec_.run + "/control.sock", 0600));
   loop_.add(control_listener_.get(), EPOLLIN, [this](std::uint32_t) { accept_control(); });
-  return replace_file(spec_.run + "/status.json", status().dump());  // a successor could not find what is left: then rather not begin
+  return replace_file(spec_.run + "/status.json",
+                      status().dump());  // a successor could not find what is left: then rather not begin
 }
 
 void Supervisor::run() {
@@ -176,7 +177,8 @@ void Supervisor::cleared() {
   log_->drain();
   if (state_ == State::stopping) {
     if (cgroup_) cgroup_->remove();
-    (void)replace_file(spec_.run + "/exit.json", Json::object({{"incarnation", spec_.incarnation}, {"last_exit", last_exit_}}).dump());
+    (void)replace_file(spec_.run + "/exit.json",
+                       Json::object({{"incarnation", spec_.incarnation}, {"last_exit", last_exit_}}).dump());
     publish();
     loop_.stop();
     return;

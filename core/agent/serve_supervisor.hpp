@@ -1,8 +1,8 @@
 // Supervisor: the life of one workspace's workload: starts it in its sandbox, says when it is ready, restarts it when it ends by
 // itself (with backoff; CrashLoop after several quick ends), changes its limits in place, and ends it until nothing is left.
 // It outlives the daemon and is spoken to over control.sock (JSON lines: {"op":"status"|"stop"|"resize"|"activity"}).
-// Thread safety: none; one thread, one Loop. Invariant: it runs only while it holds the lock; status.json says what a successor must
-// know to find leftovers.
+// Thread safety: none; one thread, one Loop. Invariant: it runs only while it holds the lock; status.json says what a successor
+// must know to find leftovers.
 #pragma once
 
 #include <map>

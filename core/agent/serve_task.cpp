@@ -21,7 +21,7 @@ namespace {
 
 struct Task {
   std::string id;
-  std::string run;     // directory of lock, begun, exit.json
+  std::string run;  // directory of lock, begun, exit.json
   std::string events;
   std::string cgroup;
   Limits limits;
@@ -56,10 +56,10 @@ Status record(const Task& task, const SandboxProcess& process, const std::option
     return Json::object({{"pid", id.pid}, {"start_time", static_cast<std::int64_t>(id.start_time)}});
   };
   return replace_file(task.run + "/status.json", Json::object({{"init", identity(process.init)},
-                                                              {"outer", identity(process.outer_id)},
-                                                              {"boot_id", boot_id()},
-                                                              {"cgroups", directories}})
-                                                    .dump());
+                                                               {"outer", identity(process.outer_id)},
+                                                               {"boot_id", boot_id()},
+                                                               {"cgroups", directories}})
+                                                     .dump());
 }
 
 int run_to_the_end(const Task& task, const HandOver& given) {

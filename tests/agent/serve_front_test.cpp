@@ -121,7 +121,8 @@ TEST_F(FrontTest, BytesSurviveASlowReaderAndASenderThatIsGone) {
   });
   std::string received;
   std::array<char, 4096> buffer{};
-  for (ssize_t n = 0; (n = ::recv(client.get(), buffer.data(), buffer.size(), 0)) > 0;) received.append(buffer.data(), static_cast<std::size_t>(n));
+  for (ssize_t n = 0; (n = ::recv(client.get(), buffer.data(), buffer.size(), 0)) > 0;)
+    received.append(buffer.data(), static_cast<std::size_t>(n));
   sender.join();
   EXPECT_TRUE(received == sent) << received.size() << " of " << sent.size();
 }
@@ -201,7 +202,8 @@ TEST(WebSocketMeterTest, FindsMessagesHoweverTheBytesAreCut) {
     WebSocketMeter meter;
     bool interaction = false;
     const auto feed = [&](const std::string& text) {
-      for (std::size_t at = 0; at < text.size(); at += step) interaction = meter.feed(std::string_view(text).substr(at, step)) || interaction;
+      for (std::size_t at = 0; at < text.size(); at += step)
+        interaction = meter.feed(std::string_view(text).substr(at, step)) || interaction;
     };
     feed(quiet);
     EXPECT_FALSE(interaction) << step;

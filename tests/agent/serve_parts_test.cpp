@@ -108,12 +108,14 @@ TEST_F(ServeParts, ASpecIsCheckedBeforeAnythingIsStarted) {
     std::ofstream(path_ + "/spec") << document;
     return ServeSpec::load(path_ + "/spec");
   };
-  const std::string head = R"({"id":"a","incarnation":"i","generation":1,"run":"/r","socket_directory":"/s","log":"/l","sandbox":)";
+  const std::string head =
+      R"({"id":"a","incarnation":"i","generation":1,"run":"/r","socket_directory":"/s","log":"/l","sandbox":)";
   EXPECT_TRUE(load(head + R"({"kind":"bubblewrap","network":"auto","command":["/bin/true"]}})").ok());
   EXPECT_FALSE(load(head + R"({"kind":"bubblewrap","network":"auto","command":[]}})").ok());
   EXPECT_FALSE(load(head + R"({"kind":"chroot","network":"auto","command":["/bin/true"]}})").ok());
   EXPECT_FALSE(load(head + R"({"kind":"none","network":"all","command":["/bin/true"]}})").ok());
-  EXPECT_FALSE(load(head + R"({"kind":"none","network":"auto","command":["/bin/true"],"mounts":[{"source":"x","target":"/y"}]}})").ok());
+  EXPECT_FALSE(
+      load(head + R"({"kind":"none","network":"auto","command":["/bin/true"],"mounts":[{"source":"x","target":"/y"}]}})").ok());
   EXPECT_FALSE(load(head + R"({"kind":"none","network":"auto","command":["/bin/true"]},"backoff_ms":0})").ok());
   EXPECT_FALSE(load("{}").ok());
   EXPECT_FALSE(load("not JSON").ok());
@@ -130,7 +132,8 @@ TEST_F(ServeParts, TheSandboxShowsNoMoreThanItIsGiven) {
     }
     return false;
   };
-  for (const char* option : {"--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-net", "--die-with-parent", "--disable-userns"}) {
+  for (const char* option : {"--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-net",
+                             "--die-with-parent", "--disable-userns"}) {
     EXPECT_NE(std::find(arguments.begin(), arguments.end(), option), arguments.end()) << option;
   }
   EXPECT_TRUE(follows("--bind", "/a"));

@@ -101,7 +101,8 @@ void start_supervisor(const sdk::Call& call, const std::string& program, const s
   while (!message.empty() && message.back() == '\n') message.pop_back();
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return;
   const bool held = WIFEXITED(status) && WEXITSTATUS(status) == 3;
-  throw sdk::Failure(held ? ROOST_CONFLICT : ROOST_INTERNAL, "roost-agent " + command + ": " + (message.empty() ? "it ended at once" : message));
+  throw sdk::Failure(held ? ROOST_CONFLICT : ROOST_INTERNAL,
+                     "roost-agent " + command + ": " + (message.empty() ? "it ended at once" : message));
 }
 
 Object::Ptr ask_supervisor(const sdk::Call& call, const std::string& socket, const Object& question) {

@@ -9,8 +9,8 @@
 
 namespace roost::compute_process {
 
-// Runs `PROGRAM COMMAND --spec FILE` until it has handed over. CONFLICT: the lock is held by another. INTERNAL with its message for
-// any other refusal; OUTCOME_UNKNOWN where the call ends first.
+// Runs `PROGRAM COMMAND --spec FILE` until it has handed over. CONFLICT: the lock is held by another. INTERNAL with its message
+// for any other refusal; OUTCOME_UNKNOWN where the call ends first.
 void start_supervisor(const sdk::Call& call, const std::string& program, const std::string& command, const std::string& spec);
 
 // One question over a control socket and its answer; null where nobody answers.

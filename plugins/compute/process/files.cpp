@@ -252,7 +252,8 @@ std::vector<Holder> recorded_processes(const Object& status) {
   std::vector<Holder> processes;
   for (const char* name : {"init", "outer"}) {
     const Object::Ptr process = object_of(status, name);
-    const Holder holder{static_cast<pid_t>(number_of(*process, "pid")), static_cast<std::uint64_t>(number_of(*process, "start_time"))};
+    const Holder holder{static_cast<pid_t>(number_of(*process, "pid")),
+                        static_cast<std::uint64_t>(number_of(*process, "start_time"))};
     if (holder.pid > 0 && holder.start_time != 0 && start_time_of(holder.pid) == holder.start_time) processes.push_back(holder);
   }
   return processes;

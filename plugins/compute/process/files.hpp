@@ -1,5 +1,5 @@
-// Files, locks and processes for this plugin: durable writes, removal of trees whose content is hostile, locks that tell whether a
-// supervisor lives. Thread safety: functions are independent; a Lock belongs to one thread. Every descriptor is close-on-exec.
+// Files, locks and processes for this plugin: durable writes, removal of trees whose content is hostile, locks that tell whether
+// a supervisor lives. Thread safety: functions are independent; a Lock belongs to one thread. Every descriptor is close-on-exec.
 #pragma once
 
 #include <sys/types.h>
@@ -72,13 +72,13 @@ struct Holder {
 };
 std::optional<Holder> lock_holder(const std::string& path);
 
-std::uint64_t start_time_of(pid_t pid);  // 0: none, or a zombie
+std::uint64_t start_time_of(pid_t pid);                // 0: none, or a zombie
 void kill_process(const Holder& process, int signal);  // that one or none
 std::string boot_id();
 std::string random_hex(std::size_t bytes);
 
-// What a supervisor recorded of the processes below it (status.json): kills what is left of them, until nothing is or the call ends
-// (OUTCOME_UNKNOWN). true: it is certain that nothing is left.
+// What a supervisor recorded of the processes below it (status.json): kills what is left of them, until nothing is or the call
+// ends (OUTCOME_UNKNOWN). true: it is certain that nothing is left.
 bool kill_leftovers(const sdk::Call& call, const std::string& status_path);
 bool leftovers(const std::string& status_path);  // whether any of it lives
 

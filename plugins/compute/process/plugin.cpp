@@ -1,5 +1,5 @@
-// compute-process: workspaces as processes of this machine. The plugin keeps nothing in memory: what is, is told by the volumes, the
-// supervisors' locks and their control sockets, so that a new daemon finds everything that an old one began.
+// compute-process: workspaces as processes of this machine. The plugin keeps nothing in memory: what is, is told by the volumes,
+// the supervisors' locks and their control sockets, so that a new daemon finds everything that an old one began.
 #include <sys/inotify.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -50,7 +50,8 @@ WorkspaceSpec parse_spec(std::string_view text) {
   spec.create = flag_of(*volume, "create");
   if (!spec.running && text_of(*json, "state") != "stopped") throw sdk::Failure(ROOST_INVALID, "state: running or stopped");
   if (spec.generation < 1) throw sdk::Failure(ROOST_INVALID, "generation: 1 or more");
-  if (spec.size.cpu_millis < 1 || spec.size.memory_bytes < 1) throw sdk::Failure(ROOST_INVALID, "size: cpu_millis and memory_bytes, above zero");
+  if (spec.size.cpu_millis < 1 || spec.size.memory_bytes < 1)
+    throw sdk::Failure(ROOST_INVALID, "size: cpu_millis and memory_bytes, above zero");
   if (!valid_volume_name(spec.volume) || spec.volume.substr(4, 8) != spec.id) {
     throw sdk::Failure(ROOST_INVALID, "volume.name: pvc-ID or pvc-ID-gN, of this id");
   }
@@ -64,7 +65,7 @@ struct Applied {
   std::string volume;
   std::string token;
   std::string made;                  // uid of the volume that was made under that name and token
-  std::string uncertain_boot;  // in that boot, processes may have been left that nobody can find
+  std::string uncertain_boot;        // in that boot, processes may have been left that nobody can find
   std::vector<std::string> removed;  // uids of volumes of this session that are gone
   bool operator==(const Applied&) const = default;
 };
@@ -98,7 +99,9 @@ class Plugin final : public sdk::ComputePlugin {
     return describe(call, spec.id);
   }
 
-  std::string observe(const sdk::Call& call, std::string_view id, std::uint32_t) override { return describe(call, checked_id(id)); }
+  std::string observe(const sdk::Call& call, std::string_view id, std::uint32_t) override {
+    return describe(call, checked_id(id));
+  }
 
   void list(const sdk::Call& call, std::string_view after, std::uint32_t limit, sdk::Sink& sink) override {
     std::set<std::string> ids;
@@ -153,7 +156,8 @@ class Plugin final : public sdk::ComputePlugin {
     const std::string name = Tasks::name_of(*spec);
     const std::string id = text_of(*spec, "id");
     const std::string kind = text_of(*spec, "kind");
-    if (kind != "backup" && kind != "verify" && kind != "restore") throw sdk::Failure(ROOST_INVALID, "kind: backup, verify or restore");
+    if (kind != "backup" && kind != "verify" && kind != "restore")
+      throw sdk::Failure(ROOST_INVALID, "kind: backup, verify or restore");
     make_directory(home(id), 0700);
     const Lock lock(call, home(id) + "/operation.lock");
     if (tasks_.known(name)) return tasks_.observe(name);
@@ -161,7 +165,8 @@ class Plugin final : public sdk::ComputePlugin {
     if (kind != "verify") {
       const Object::Ptr wanted = object_of(*spec, "volume");
       volume = volumes_.find(text_of(*wanted, "name"));
-      if (!volume || volume->uid.empty()) throw sdk::Failure(ROOST_CONFLICT, "the volume " + text_of(*wanted, "name") + " is not there");
+      if (!volume || volume->uid.empty())
+        throw sdk::Failure(ROOST_CONFLICT, "the volume " + text_of(*wanted, "name") + " is not there");
       check_identity(*volume, text_of(*wanted, "token"), text_of(*wanted, "uid"));
     }
     tasks_.start(call, *spec, volume ? &*volume : nullptr);
@@ -198,8 +203,8 @@ class Plugin final : public sdk::ComputePlugin {
   Applied applied(const std::string& id) const {
     const Object::Ptr json = read_object(home(id) + "/applied.json");
     if (json.isNull()) return {};
-    return {number_of(*json, "generation"), text_of(*json, "volume"), text_of(*json, "token"), text_of(*json, "made"), text_of(*json, "uncertain_boot"),
-            texts_of(*json, "removed")};
+    return {number_of(*json, "generation"), text_of(*json, "volume"),         text_of(*json, "token"),
+            text_of(*json, "made"),         text_of(*json, "uncertain_boot"), texts_of(*json, "removed")};
   }
 
   void record(const std::string& id, const Applied& before, const Applied& now) {
@@ -219,8 +224,8 @@ class Plugin final : public sdk::ComputePlugin {
   void fence(const WorkspaceSpec& spec) {
     const Applied before = applied(spec.id);
     if (spec.generation < before.generation) {
-      throw sdk::Failure(ROOST_CONFLICT, "generation " + std::to_string(spec.generation) + " is older than " + std::to_string(before.generation) +
-                                             ", which was applied already");
+      throw sdk::Failure(ROOST_CONFLICT, "generation " + std::to_string(spec.generation) + " is older than " +
+                                             std::to_string(before.generation) + ", which was applied already");
     }
     Applied now = before;
     if (now.volume != spec.volume || now.token != spec.token) now.made.clear();
@@ -232,7 +237,8 @@ class Plugin final : public sdk::ComputePlugin {
 
   // ---- the volume
   static void check_identity(const Volume& volume, const std::string& token, const std::string& uid) {
-    if (volume.uid.empty()) throw sdk::Failure(ROOST_CONFLICT, "the volume " + volume.name + " has no readable volume.json: it is not touched");
+    if (volume.uid.empty())
+      throw sdk::Failure(ROOST_CONFLICT, "the volume " + volume.name + " has no readable volume.json: it is not touched");
     if (volume.token != token) throw sdk::Failure(ROOST_CONFLICT, "the volume " + volume.name + " is another session's");
     if (!uid.empty() && volume.uid != uid) {
       throw sdk::Failure(ROOST_CONFLICT, "the volume " + volume.name + " has the uid " + volume.uid + ", not " + uid);
@@ -249,8 +255,9 @@ class Plugin final : public sdk::ComputePlugin {
     // One that had an identity is lost when it is not there: never made anew, empty.
     if (!spec.create || !spec.uid.empty()) return std::nullopt;
     if (const std::string made = applied(spec.id).made; !made.empty()) {  // the caller may have crashed before it learnt the uid
-      throw sdk::Failure(ROOST_DATA_LOSS, "the volume " + spec.volume + " was made (uid " + made + ") and is gone: bring it back to " +
-                                              settings_.data + "/volumes; it is not replaced by an empty one");
+      throw sdk::Failure(ROOST_DATA_LOSS, "the volume " + spec.volume + " was made (uid " + made +
+                                              ") and is gone: bring it back to " + settings_.data +
+                                              "/volumes; it is not replaced by an empty one");
     }
     volume = volumes_.create(call, spec.volume, spec.token);
     remember_made(spec.id, volume->uid);
@@ -265,7 +272,8 @@ class Plugin final : public sdk::ComputePlugin {
   }
 
   void remove_volume(const sdk::Call& call, const std::string& id, const std::string& uid) {
-    if (uid.empty() || uid.find('/') != std::string::npos || uid.starts_with(".")) throw sdk::Failure(ROOST_INVALID, "uid: which volume?");
+    if (uid.empty() || uid.find('/') != std::string::npos || uid.starts_with("."))
+      throw sdk::Failure(ROOST_INVALID, "uid: which volume?");
     const Applied before = applied(id);
     if (volumes_.in_trash(uid)) volumes_.empty_trash(call, uid);
     const auto all = volumes_.of_session(id);
@@ -275,14 +283,19 @@ class Plugin final : public sdk::ComputePlugin {
       if (all.empty() || gone) return;
       throw sdk::Failure(ROOST_CONFLICT, "no volume of " + id + " has the uid " + uid + "; there is one with " + all.front().uid);
     }
-    const bool in_use = (workloads_.alive(id) || workloads_.remains(id)) && (workloads_.volume_uid(id) == uid || workloads_.volume_uid(id).empty());
+    const bool in_use = (workloads_.alive(id) || workloads_.remains(id)) &&
+                        (workloads_.volume_uid(id) == uid || workloads_.volume_uid(id).empty());
     if (in_use) throw sdk::Failure(ROOST_CONFLICT, "a workload uses the volume " + found->name);
     if (before.uncertain_boot == boot_id()) {
-      throw sdk::Failure(ROOST_CONFLICT, "processes of the workload may be left that cannot be found: it ran without a sandbox and without a cgroup. "
-                                         "End them, then remove \"uncertain_boot\" from " + home(id) + "/applied.json, or restart the machine");
+      throw sdk::Failure(
+          ROOST_CONFLICT,
+          "processes of the workload may be left that cannot be found: it ran without a sandbox and without a cgroup. "
+          "End them, then remove \"uncertain_boot\" from " +
+              home(id) + "/applied.json, or restart the machine");
     }
     for (const std::string& task : tasks_.of_session(id)) {
-      if (tasks_.uses_volume(task, uid)) throw sdk::Failure(ROOST_CONFLICT, "the task " + task + " uses the volume " + found->name);
+      if (tasks_.uses_volume(task, uid))
+        throw sdk::Failure(ROOST_CONFLICT, "the task " + task + " uses the volume " + found->name);
     }
     Applied now = before;
     now.removed.push_back(uid);

@@ -34,9 +34,11 @@ std::string find_agent(const std::string& configured) {
   if (!configured.empty()) return absolute(configured);
   std::error_code error;
   const fs::path self = fs::read_symlink("/proc/self/exe", error);
-  const std::string found = first_that_exists({(self.parent_path() / "roost-agent").string(), "/usr/bin/roost-agent", "/usr/local/bin/roost-agent"});
+  const std::string found =
+      first_that_exists({(self.parent_path() / "roost-agent").string(), "/usr/bin/roost-agent", "/usr/local/bin/roost-agent"});
   if (found.empty()) {
-    throw sdk::Failure(ROOST_INVALID, "roost-agent was not found beside " + self.string() + "; set compute.config.agent to its path");
+    throw sdk::Failure(ROOST_INVALID,
+                       "roost-agent was not found beside " + self.string() + "; set compute.config.agent to its path");
   }
   return found;
 }
@@ -48,7 +50,8 @@ struct Programs {
 };
 
 Programs find_programs(const Object& config, std::vector<Mount>& mounts) {
-  const std::string cache = (environment("XDG_CACHE_HOME").empty() ? environment("HOME") + "/.cache" : environment("XDG_CACHE_HOME")) + "/roost";
+  const std::string cache =
+      (environment("XDG_CACHE_HOME").empty() ? environment("HOME") + "/.cache" : environment("XDG_CACHE_HOME")) + "/roost";
   std::string code_server = text_of(config, "code_server");
   if (code_server.empty()) {
     code_server = first_that_exists({environment("ROOST_CODE_SERVER"), cache + "/code-server/lib/node_modules/code-server",
@@ -56,8 +59,8 @@ Programs find_programs(const Object& config, std::vector<Mount>& mounts) {
   }
   std::string node = text_of(config, "node");
   if (node.empty()) {
-    node = first_that_exists({environment("ROOST_NODE_BIN"), cache + "/node/bin/node", "/opt/roost/node/bin/node", code_server + "/lib/node",
-                              "/usr/local/bin/node", "/usr/bin/node"});
+    node = first_that_exists({environment("ROOST_NODE_BIN"), cache + "/node/bin/node", "/opt/roost/node/bin/node",
+                              code_server + "/lib/node", "/usr/local/bin/node", "/usr/bin/node"});
   }
   const auto inside = [&mounts](const std::string& path, const std::string& directory, const char* target) {
     if (path.starts_with("/usr/")) return path;  // /usr is there as it is
@@ -74,14 +77,24 @@ Programs find_programs(const Object& config, std::vector<Mount>& mounts) {
 }
 
 void replace(std::string& text, const std::string& from, const std::string& to) {
-  for (std::size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) text.replace(at, from.size(), to);
+  for (std::size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size()))
+    text.replace(at, from.size(), to);
 }
 
 void resolve_command(Settings& settings, const Object& config) {
   settings.command = texts_of(config, "command");
   if (settings.command.empty()) {
-    settings.command = {"{node}",          "{code_server}/out/node/entry.js", "--socket", "{socket}", "--auth", "none", "--disable-telemetry",
-                        "--disable-update-check", "--disable-workspace-trust", "--disable-getting-started-override", "{workspace}"};
+    settings.command = {"{node}",
+                        "{code_server}/out/node/entry.js",
+                        "--socket",
+                        "{socket}",
+                        "--auth",
+                        "none",
+                        "--disable-telemetry",
+                        "--disable-update-check",
+                        "--disable-workspace-trust",
+                        "--disable-getting-started-override",
+                        "{workspace}"};
   }
   std::vector<Mount> program_mounts;
   const Programs programs = find_programs(config, program_mounts);
@@ -91,7 +104,9 @@ void resolve_command(Settings& settings, const Object& config) {
     const bool code_server = word.find("{code_server}") != std::string::npos;
     uses_programs = uses_programs || node || code_server;
     if (code_server && programs.code_server.empty()) {
-      throw sdk::Failure(ROOST_INVALID, "code-server was not found; install it (./dev setup) and set compute.config.code_server to its directory");
+      throw sdk::Failure(
+          ROOST_INVALID,
+          "code-server was not found; install it (./dev setup) and set compute.config.code_server to its directory");
     }
     if (node && programs.node.empty()) {
       throw sdk::Failure(ROOST_INVALID, "Node.js was not found; set compute.config.node to its program");
@@ -105,7 +120,7 @@ void resolve_command(Settings& settings, const Object& config) {
   if (uses_programs) settings.mounts.insert(settings.mounts.end(), program_mounts.begin(), program_mounts.end());
   std::string path = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
   if (uses_programs && programs.node.starts_with(kNodeMount)) path = fs::path(programs.node).parent_path().string() + ":" + path;
-  settings.environment = {"PATH=" + path,  "HOME=" + std::string(kHome), "USER=user", "LOGNAME=user",         "SHELL=/bin/bash",
+  settings.environment = {"PATH=" + path, "HOME=" + std::string(kHome), "USER=user",   "LOGNAME=user",        "SHELL=/bin/bash",
                           "LANG=C.UTF-8", "TERM=xterm-256color",        "TMPDIR=/tmp", "XDG_RUNTIME_DIR=/tmp"};
   const Object::Ptr extra = object_of(config, "environment");
   for (const auto& name : extra->getNames()) settings.environment.push_back(name + "=" + text_of(*extra, name));
@@ -129,11 +144,14 @@ std::string prepare_run_directory(const std::string& configured, const std::stri
     const bool mine = info.st_uid == ::geteuid() || info.st_uid == 0;
     const bool safe = (info.st_mode & 022) == 0 || (info.st_mode & S_ISVTX) != 0;
     if (!S_ISDIR(info.st_mode) || !mine || !safe) {
-      throw sdk::Failure(ROOST_INVALID, path + " can be changed by other users; set compute.config.run_dir to a directory that cannot");
+      throw sdk::Failure(ROOST_INVALID,
+                         path + " can be changed by other users; set compute.config.run_dir to a directory that cannot");
     }
   }
   if (run.size() + std::string("/ws/12345678/control.sock").size() > 107) {
-    throw sdk::Failure(ROOST_INVALID, run + " is too long for the path of a unix socket (107 bytes); set compute.config.run_dir to a shorter one");
+    throw sdk::Failure(
+        ROOST_INVALID,
+        run + " is too long for the path of a unix socket (107 bytes); set compute.config.run_dir to a shorter one");
   }
   make_directory(run + "/ws", 0700);
   make_directory(run + "/events", 0700);
@@ -157,7 +175,8 @@ Settings Settings::load(std::string_view text, const sdk::Log& log) {
   }
   settings.sandbox = text_of(*config, "sandbox", "bubblewrap");
   settings.network = text_of(*config, "network", "auto");
-  settings.blocked = config->has("network_blocked") ? texts_of(*config, "network_blocked") : std::vector<std::string>{"169.254.0.0/16"};
+  settings.blocked =
+      config->has("network_blocked") ? texts_of(*config, "network_blocked") : std::vector<std::string>{"169.254.0.0/16"};
   settings.block_host = flag_of(*config, "network_block_host", true);
   settings.limits = text_of(*config, "limits", "auto") != "none";
   const Object::Ptr range = object_of(*config, "uid_range");

@@ -56,7 +56,8 @@ std::string Tasks::name_of(const Object& request) {
   const std::string id = text_of(request, "id");
   const std::string operation = text_of(request, "operation");
   const std::int64_t attempt = number_of(request, "attempt");
-  if (!valid_id(id) || !valid_id(operation) || attempt < 1) throw sdk::Failure(ROOST_INVALID, "a task is named by id, operation and attempt");
+  if (!valid_id(id) || !valid_id(operation) || attempt < 1)
+    throw sdk::Failure(ROOST_INVALID, "a task is named by id, operation and attempt");
   return id + "-" + operation + "-" + std::to_string(attempt);
 }
 
@@ -93,8 +94,8 @@ std::string Tasks::runner_spec(const std::string& name, const Object& spec, cons
   sandbox->set("network", "host");  // a backup may go over the network, and the program is ours
   sandbox->set("trusted", true);
   sandbox->set("mounts", mounts);
-  sandbox->set("command", words({sandboxed ? "/task/roost-agent" : settings_.agent, kind, "--spec", place + "/spec.json", "--result",
-                                 place + "/out/result.json", "--progress", place + "/out/progress.json"}));
+  sandbox->set("command", words({sandboxed ? "/task/roost-agent" : settings_.agent, kind, "--spec", place + "/spec.json",
+                                 "--result", place + "/out/result.json", "--progress", place + "/out/progress.json"}));
   Array::Ptr environment(new Array);
   for (const std::string& variable : agent_environment()) environment->add(variable);
   sandbox->set("environment", environment);
@@ -115,7 +116,8 @@ void Tasks::start(const sdk::Call& call, const Object& spec, const Volume* volum
   const std::string name = name_of(spec);
   const std::string run = directory(name);
   Object task = spec;
-  if (volume != nullptr) task.set("volume_path", settings_.sandbox == "none" ? volume->path + "/data" : std::string(kVolumeInside));
+  if (volume != nullptr)
+    task.set("volume_path", settings_.sandbox == "none" ? volume->path + "/data" : std::string(kVolumeInside));
   make_directory(run, 0700);
   make_directory(run + "/out", 0700);
   replace_file(run + "/spec.json", dump(task), 0600);
@@ -137,11 +139,14 @@ std::string Tasks::observe(const std::string& name) const {
     const std::string state = task.isNull() ? "" : text_of(*task, "state");
     const Object::Ptr exit = read_object(run + "/exit.json");
     const bool well = exit.isNull() || number_of(*exit, "code", -1) == 0;
-    if (state != "failed" && !(state == "succeeded" && well)) task = try_parse(failed("Killed", "the task ended without a result that can be believed"));
+    if (state != "failed" && !(state == "succeeded" && well))
+      task = try_parse(failed("Killed", "the task ended without a result that can be believed"));
   } else if (exists(run + "/begun")) {
     const std::string output = read_file(run + "/output", 64 << 10).value_or("");
     const std::size_t line = output.find_last_not_of('\n') == std::string::npos ? 0 : output.find_last_not_of('\n') + 1;
-    task = try_parse(failed("Killed", "the task was ended before it could answer" + (line == 0 ? "" : ": " + output.substr(line > 200 ? line - 200 : 0, std::min<std::size_t>(line, 200)))));
+    task = try_parse(failed(
+        "Killed", "the task was ended before it could answer" +
+                      (line == 0 ? "" : ": " + output.substr(line > 200 ? line - 200 : 0, std::min<std::size_t>(line, 200)))));
     if (task.isNull()) task = try_parse(failed("Killed", "the task was ended before it could answer"));
   } else {
     task = new Object;

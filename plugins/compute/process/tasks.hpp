@@ -1,7 +1,7 @@
-// Tasks: backups, verifications and restores beside a volume, each the agent in a sandbox under a supervisor of its own (roost-agent
-// task). tasks/ID-OPERATION-ATTEMPT/ holds lock, begun, runner.json (for the supervisor), spec.json (for the task; it may hold secrets,
-// mode 0600, gone with the task's end), out/result.json and out/progress.json.
-// Thread safety: the caller serialises changes to one session's tasks.
+// Tasks: backups, verifications and restores beside a volume, each the agent in a sandbox under a supervisor of its own
+// (roost-agent task). tasks/ID-OPERATION-ATTEMPT/ holds lock, begun, runner.json (for the supervisor), spec.json (for the task;
+// it may hold secrets, mode 0600, gone with the task's end), out/result.json and out/progress.json. Thread safety: the caller
+// serialises changes to one session's tasks.
 #pragma once
 
 #include <optional>
@@ -23,8 +23,8 @@ class Tasks {
   std::string observe(const std::string& name) const;
   void remove(const sdk::Call& call, const std::string& name);
 
-  bool known(const std::string& name) const;  // begun at some time, or running
-  std::vector<std::string> of_session(const std::string& id) const;  // names
+  bool known(const std::string& name) const;                                // begun at some time, or running
+  std::vector<std::string> of_session(const std::string& id) const;         // names
   bool uses_volume(const std::string& name, const std::string& uid) const;  // and runs
 
   // INVALID where id, operation or attempt are not what they must be.

@@ -21,7 +21,8 @@ Volume from_json(const Object& json, const std::string& path) {
 }  // namespace
 
 bool valid_id(const std::string& id) {
-  return id.size() == 8 && std::all_of(id.begin(), id.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+  return id.size() == 8 &&
+         std::all_of(id.begin(), id.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
 
 bool valid_volume_name(const std::string& name) {

@@ -1,8 +1,7 @@
-// Volumes: directories with an identity. volumes/NAME/ holds volume.json (name, token, uid, the host's user), data/ (the workspace),
-// home/ (the user's settings, kept over sleep, not backed up) and run/ (the workload's socket).
-// A volume appears whole, by a rename, and goes by a rename into trash/ before anything of it is deleted: what is half removed is
-// never taken for a volume.
-// Thread safety: the caller serialises changes to one session's volumes; allocation of users is locked inside.
+// Volumes: directories with an identity. volumes/NAME/ holds volume.json (name, token, uid, the host's user), data/ (the
+// workspace), home/ (the user's settings, kept over sleep, not backed up) and run/ (the workload's socket). A volume appears
+// whole, by a rename, and goes by a rename into trash/ before anything of it is deleted: what is half removed is never taken for
+// a volume. Thread safety: the caller serialises changes to one session's volumes; allocation of users is locked inside.
 #pragma once
 
 #include <mutex>
@@ -44,7 +43,7 @@ class Volumes {
   const Settings& settings_;
 };
 
-bool valid_id(const std::string& id);                // 8 lower-case hex digits
-bool valid_volume_name(const std::string& name);     // pvc-ID or pvc-ID-gN
+bool valid_id(const std::string& id);             // 8 lower-case hex digits
+bool valid_volume_name(const std::string& name);  // pvc-ID or pvc-ID-gN
 
 }  // namespace roost::compute_process

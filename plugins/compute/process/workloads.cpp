@@ -83,7 +83,8 @@ std::string Workloads::serve_spec(const std::string& id, std::int64_t generation
           if (const std::size_t at = word.find(from); at != std::string::npos) word.replace(at, from.size(), to);
         }
         for (const Mount& mount : settings_.mounts) {
-          if (const std::size_t at = word.find(mount.target); at != std::string::npos) word.replace(at, mount.target.size(), mount.source);
+          if (const std::size_t at = word.find(mount.target); at != std::string::npos)
+            word.replace(at, mount.target.size(), mount.source);
         }
       }
     }
@@ -123,7 +124,8 @@ std::string Workloads::serve_spec(const std::string& id, std::int64_t generation
   return dump(spec);
 }
 
-void Workloads::start(const sdk::Call& call, const std::string& id, std::int64_t generation, const Volume& volume, const Size& size) {
+void Workloads::start(const sdk::Call& call, const std::string& id, std::int64_t generation, const Volume& volume,
+                      const Size& size) {
   const std::string run = directory(id);
   make_directory(run, 0700);
   for (const char* part : {"/home", "/run"}) {
@@ -160,7 +162,8 @@ bool Workloads::end(const sdk::Call& call, const std::string& id) {
   while (const auto holder = lock_holder(run + "/lock")) {
     // It answers to nothing any more: what it started dies with it.
     if (std::chrono::steady_clock::now() - begun > patience) kill_process(*holder, SIGKILL);
-    if (!call.sleep_for(milliseconds(10))) throw sdk::Failure(ROOST_OUTCOME_UNKNOWN, "the workload of " + id + " is still stopping");
+    if (!call.sleep_for(milliseconds(10)))
+      throw sdk::Failure(ROOST_OUTCOME_UNKNOWN, "the workload of " + id + " is still stopping");
   }
   return kill_leftovers(call, run + "/status.json");
 }

@@ -20,12 +20,13 @@ namespace roost::test {
 namespace {
 
 const HostApi& host() {
-  static const HostApi* api = new HostApi([](int, std::string_view, std::string_view) {},
-                                          [](std::string_view plugin, std::string_view what) {
-                                            std::fprintf(stderr, "plugin_misbehaving: %.*s: %.*s\n", static_cast<int>(plugin.size()), plugin.data(),
-                                                         static_cast<int>(what.size()), what.data());
-                                            std::abort();
-                                          });
+  static const HostApi* api =
+      new HostApi([](int, std::string_view, std::string_view) {},
+                  [](std::string_view plugin, std::string_view what) {
+                    std::fprintf(stderr, "plugin_misbehaving: %.*s: %.*s\n", static_cast<int>(plugin.size()), plugin.data(),
+                                 static_cast<int>(what.size()), what.data());
+                    std::abort();
+                  });
   return *api;
 }
 
@@ -77,7 +78,8 @@ Result<std::vector<std::pair<std::string, Json>>> ComputeClient::list(const std:
   return found;
 }
 
-Result<std::pair<std::vector<std::string>, std::string>> ComputeClient::watch(const std::string& resume, std::int64_t timeout_ms) {
+Result<std::pair<std::vector<std::string>, std::string>> ComputeClient::watch(const std::string& resume,
+                                                                              std::int64_t timeout_ms) {
   Collector collector(instance_->plugin());
   PluginCall call(instance_->plugin(), in_ms(timeout_ms));
   CollectorLimits limits;
@@ -175,7 +177,8 @@ TestDirectory::TestDirectory() {
 
 TestDirectory::~TestDirectory() {
   std::error_code error;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(path_, std::filesystem::directory_options::skip_permission_denied, error)) {
+  for (const auto& entry :
+       std::filesystem::recursive_directory_iterator(path_, std::filesystem::directory_options::skip_permission_denied, error)) {
     if (entry.is_directory(error) && !entry.is_symlink(error)) {
       std::filesystem::permissions(entry.path(), std::filesystem::perms::owner_all, std::filesystem::perm_options::add, error);
     }

@@ -187,7 +187,8 @@ TEST_P(ComputeSuite, UseShowsAsActivity) {
   const auto activity = client_->activity(kId);
   ASSERT_TRUE(activity.ok());
   bool request = false;
-  for (const Json& signal : (*activity)["signals"].items()) request = request || (signal["name"].as_string() == "http_request" && signal["at"].as_int() > 0);
+  for (const Json& signal : (*activity)["signals"].items())
+    request = request || (signal["name"].as_string() == "http_request" && signal["at"].as_int() > 0);
   EXPECT_TRUE(request) << activity->dump();
 }
 
@@ -197,9 +198,10 @@ TEST_P(ComputeSuite, WhatIsNotASpecIsInvalid) {
     made.set(key, std::move(value));
     return made;
   };
-  for (const Json& wrong : {Json::object(), with("id", "../../etc"), with("id", "ABCDEF01"), with("generation", 0), with("state", "dancing"),
-                            with("size", Json::object()), with("volume", Json::object({{"name", "../x"}, {"token", "t"}})),
-                            with("volume", Json::object({{"name", "pvc-ffffffff"}, {"token", "t"}}))}) {
+  for (const Json& wrong :
+       {Json::object(), with("id", "../../etc"), with("id", "ABCDEF01"), with("generation", 0), with("state", "dancing"),
+        with("size", Json::object()), with("volume", Json::object({{"name", "../x"}, {"token", "t"}})),
+        with("volume", Json::object({{"name", "pvc-ffffffff"}, {"token", "t"}}))}) {
     EXPECT_EQ(client_->apply(wrong).error().code, Code::invalid) << wrong.dump();
   }
   EXPECT_EQ(client_->observe("../x").error().code, Code::invalid);

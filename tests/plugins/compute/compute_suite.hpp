@@ -1,5 +1,5 @@
-// The suite that every compute plugin must pass, through the C ABI. A plugin joins by its Quirks: how to configure it, how to read
-// and write what is inside a workspace, and what its platform cannot do.
+// The suite that every compute plugin must pass, through the C ABI. A plugin joins by its Quirks: how to configure it, how to
+// read and write what is inside a workspace, and what its platform cannot do.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -36,9 +36,9 @@ class ComputeFixture : public testing::Test {
   static Json volume_request(const std::string& id, const std::string& uid);
   static Json workload_request(const std::string& id, const std::string& incarnation);
 
-  Json applied(const Json& spec);                     // it must succeed
-  Json ready(const std::string& id);                  // waits until it is
-  Json stopped(const std::string& id);                // waits until its workload is "none"
+  Json applied(const Json& spec);       // it must succeed
+  Json ready(const std::string& id);    // waits until it is
+  Json stopped(const std::string& id);  // waits until its workload is "none"
   bool until(const std::string& id, const std::string& state);
   std::string run(const std::string& id, const std::string& command);
 

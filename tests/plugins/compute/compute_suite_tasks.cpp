@@ -22,23 +22,26 @@ class ComputeTasks : public ComputeFixture, public testing::WithParamInterface<Q
     const std::string place = directory_.path() + "/backups";
     Json mounts = Json::array();
     mounts.push(Json::object({{"path", place}, {"writable", true}}));
-    Json made = Json::object({{"id", kId},
-                              {"user_id", "tester"},
-                              {"operation", kOperation},
-                              {"attempt", attempt},
-                              {"kind", kind},
-                              {"archive", std::string("workspace-") + kId + "-20260101T000000Z.zip"},
-                              {"backup_id", std::string(kId) + "-20260101T000000Z"},
-                              {"backup", Json::object({{"manifest", std::string(ROOST_PLUGIN_DIR) + "/backup-directory.roost.json"},
-                                                       {"config", Json::object({{"path", place}})},
-                                                       {"secrets", Json::object()},
-                                                       {"mounts", mounts}})}});
+    Json made =
+        Json::object({{"id", kId},
+                      {"user_id", "tester"},
+                      {"operation", kOperation},
+                      {"attempt", attempt},
+                      {"kind", kind},
+                      {"archive", std::string("workspace-") + kId + "-20260101T000000Z.zip"},
+                      {"backup_id", std::string(kId) + "-20260101T000000Z"},
+                      {"backup", Json::object({{"manifest", std::string(ROOST_PLUGIN_DIR) + "/backup-directory.roost.json"},
+                                               {"config", Json::object({{"path", place}})},
+                                               {"secrets", Json::object()},
+                                               {"mounts", mounts}})}});
     if (volume.is_object()) {
       made.set("volume", Json::object({{"name", volume["name"]}, {"token", volume["token"]}, {"uid", volume["uid"]}}));
     }
     return made;
   }
-  static Json request(std::int64_t attempt) { return Json::object({{"id", kId}, {"operation", kOperation}, {"attempt", attempt}}); }
+  static Json request(std::int64_t attempt) {
+    return Json::object({{"id", kId}, {"operation", kOperation}, {"attempt", attempt}});
+  }
 
   Json ended(std::int64_t attempt) {
     Json last;

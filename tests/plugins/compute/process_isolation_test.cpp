@@ -80,7 +80,8 @@ TEST_F(ComputeProcessIsolation, NothingOfTheHostIsSeenOrInherited) {
   const Json seen = ready(kId);
   EXPECT_EQ(run(kId, "id -u"), "1000\n");
   EXPECT_EQ(run(kId, "ls " + directory_.path() + " /root /home/[!u]* /etc/shadow /var/log /boot /srv /sys 2>/dev/null"), "");
-  EXPECT_EQ(run(kId, "for f in /x /etc/x /usr/x /bin/x /run/x /var/x /home/x; do touch $f 2>/dev/null && echo $f; done; true"), "");
+  EXPECT_EQ(run(kId, "for f in /x /etc/x /usr/x /bin/x /run/x /var/x /home/x; do touch $f 2>/dev/null && echo $f; done; true"),
+            "");
   EXPECT_EQ(run(kId, "touch /workspace/x ~/x /tmp/x /run/roost/x && echo ok"), "ok\n");
   // Few processes, all its own; no variable of the daemon; no descriptor but the standard ones.
   EXPECT_LT(std::stoi(run(kId, "ls /proc | grep -c '^[0-9]'")), 10);
@@ -88,7 +89,8 @@ TEST_F(ComputeProcessIsolation, NothingOfTheHostIsSeenOrInherited) {
   EXPECT_EQ(run(kId, "ls /proc/2/fd | grep -v '^[0-5]$' | wc -l"), "0\n");
   EXPECT_EQ(run(kId, "ls -l /proc/2/fd | grep -c " + directory_.path()), "0\n");
   EXPECT_EQ(run(kId, "grep -c '' /etc/passwd"), "3\n");
-  EXPECT_EQ(run(kId, "unshare -Ur true 2>/dev/null && echo made"), "") << "a nested user namespace opens the kernel's attack surface";
+  EXPECT_EQ(run(kId, "unshare -Ur true 2>/dev/null && echo made"), "")
+      << "a nested user namespace opens the kernel's attack surface";
   EXPECT_EQ(run(kId, "grep NoNewPrivs /proc/self/status | tr -d '\\t'"), "NoNewPrivs:1\n");
   EXPECT_EQ(run(kId, "grep CapEff /proc/self/status | tr -d '\\t'"), "CapEff:0000000000000000\n");
   EXPECT_EQ(seen["isolation"]["sandbox"].as_string(), "bubblewrap");
@@ -141,7 +143,8 @@ TEST_F(ComputeProcessIsolation, WithoutTheBlockTheHostsAddressIsReachedByItsNetw
   const Listener listener;
   applied(spec(kId));
   const Json seen = ready(kId);
-  if (!seen["isolation"]["network"].as_string().starts_with("own")) ROOST_SKIP_UNLESS_CI(seen["isolation"]["network"].as_string());
+  if (!seen["isolation"]["network"].as_string().starts_with("own"))
+    ROOST_SKIP_UNLESS_CI(seen["isolation"]["network"].as_string());
   EXPECT_EQ(connect_from_inside(address, listener.port()), "reached\n");
   EXPECT_EQ(connect_from_inside("10.0.2.2", listener.port()), "no\n");
 }

@@ -15,10 +15,13 @@ std::string workload_script() { return read_text(std::string(ROOST_SOURCE_DIR) +
 
 Json process_config(const std::string& directory) {
   Json command = Json::array();
-  for (const std::string& word : {std::string("/usr/bin/python3"), std::string("-c"), workload_script(), std::string("{socket}"), std::string("{workspace}")}) {
+  for (const std::string& word : {std::string("/usr/bin/python3"), std::string("-c"), workload_script(), std::string("{socket}"),
+                                  std::string("{workspace}")}) {
     command.push(word);
   }
-  Json config = Json::object({{"data_dir", directory + "/data"}, {"run_dir", directory + "/run"}, {"agent", std::string(ROOST_BINARY_DIR) + "/bin/roost-agent"}});
+  Json config = Json::object({{"data_dir", directory + "/data"},
+                              {"run_dir", directory + "/run"},
+                              {"agent", std::string(ROOST_BINARY_DIR) + "/bin/roost-agent"}});
   config.set("command", command);
   config.set("stop_grace_ms", 2000);
   config.set("pids", 64);
@@ -51,14 +54,16 @@ void process_clean_up(const std::string& directory) {
     const std::string name = entry.path().filename();
     if (name.find_first_not_of("0123456789") != std::string::npos) continue;
     const std::string line = read_text("/proc/" + name + "/cmdline");
-    if (line.find("roost-agent") != std::string::npos && line.find(directory) != std::string::npos) ::kill(std::atoi(name.c_str()), SIGKILL);
+    if (line.find("roost-agent") != std::string::npos && line.find(directory) != std::string::npos)
+      ::kill(std::atoi(name.c_str()), SIGKILL);
   }
 }
 
 }  // namespace
 
 std::vector<Quirks> all_quirks() {
-  return {{"process", std::string(ROOST_PLUGIN_DIR) + "/compute-process.roost.json", process_config, process_unusable, process_run, process_clean_up}};
+  return {{"process", std::string(ROOST_PLUGIN_DIR) + "/compute-process.roost.json", process_config, process_unusable,
+           process_run, process_clean_up}};
 }
 
 void ComputeFixture::open(const Quirks& quirks) {
@@ -75,22 +80,28 @@ std::unique_ptr<ComputeClient> ComputeFixture::another() {
 void ComputeFixture::TearDown() {
   if (client_) {
     const auto all = client_->list("", 1000);
-    for (const auto& [id, workspace] : all.ok() ? *all : std::vector<std::pair<std::string, Json>>{}) (void)client_->remove(workload_request(id, ""));
+    for (const auto& [id, workspace] : all.ok() ? *all : std::vector<std::pair<std::string, Json>>{})
+      (void)client_->remove(workload_request(id, ""));
   }
   client_.reset();
   if (quirks_.clean_up) quirks_.clean_up(directory_.path());
 }
 
 Json ComputeFixture::spec(const std::string& id, std::int64_t generation, bool running) {
-  return Json::object({{"id", id},
-                       {"user_id", "tester"},
-                       {"generation", generation},
-                       {"state", running ? "running" : "stopped"},
-                       {"size", Json::object({{"cpu_millis", 1000}, {"memory_bytes", 256 << 20}})},
-                       {"volume", Json::object({{"name", "pvc-" + id}, {"token", "token-of-" + id}, {"uid", ""}, {"create", true}, {"size_bytes", 1 << 30}})}});
+  return Json::object(
+      {{"id", id},
+       {"user_id", "tester"},
+       {"generation", generation},
+       {"state", running ? "running" : "stopped"},
+       {"size", Json::object({{"cpu_millis", 1000}, {"memory_bytes", 256 << 20}})},
+       {"volume",
+        Json::object(
+            {{"name", "pvc-" + id}, {"token", "token-of-" + id}, {"uid", ""}, {"create", true}, {"size_bytes", 1 << 30}})}});
 }
 
-Json ComputeFixture::volume_request(const std::string& id, const std::string& uid) { return Json::object({{"id", id}, {"part", "volume"}, {"uid", uid}}); }
+Json ComputeFixture::volume_request(const std::string& id, const std::string& uid) {
+  return Json::object({{"id", id}, {"part", "volume"}, {"uid", uid}});
+}
 
 Json ComputeFixture::workload_request(const std::string& id, const std::string& incarnation) {
   return Json::object({{"id", id}, {"part", "workload"}, {"incarnation", incarnation}});

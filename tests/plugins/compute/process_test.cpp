@@ -96,7 +96,9 @@ TEST_F(ComputeProcess, WhatIgnoresSigtermOrWasDaemonizedIsGoneAfterAStop) {
   open_with([](Json& config) { config.set("stop_grace_ms", 200); });
   applied(spec(kId));
   ready(kId);
-  run(kId, "trap '' TERM; (setsid sh -c 'trap \"\" TERM; while :; do sleep 0.05; date +%s%N > /workspace/tick; done' &) >/dev/null 2>&1");
+  run(kId,
+      "trap '' TERM; (setsid sh -c 'trap \"\" TERM; while :; do sleep 0.05; date +%s%N > /workspace/tick; done' &) >/dev/null "
+      "2>&1");
   ASSERT_TRUE(eventually([&] { return run(kId, "test -s /workspace/tick && echo yes") == "yes\n"; }));
   const Json before = status(kId);
   ASSERT_TRUE(client_->remove(workload_request(kId, "")).ok());
@@ -168,9 +170,12 @@ TEST_F(ComputeProcess, AForkBombIsBoundedAndEnds) {
   open(quirks_);
   applied(spec(kId));
   const Json seen = ready(kId);
-  if (seen["isolation"]["limits"].as_string().find("pids") == std::string::npos) ROOST_SKIP_UNLESS_CI("no pids limit can be set here");
+  if (seen["isolation"]["limits"].as_string().find("pids") == std::string::npos)
+    ROOST_SKIP_UNLESS_CI("no pids limit can be set here");
   // One parent and 300 children at most: harmless to this machine even where the limit should be broken.
-  run(kId, "(python3 -c 'import os,time\nfor i in range(300):\n  try:\n    if os.fork()==0: time.sleep(60); os._exit(0)\n  except OSError: time.sleep(0.01)' >/dev/null 2>&1 &)");
+  run(kId,
+      "(python3 -c 'import os,time\nfor i in range(300):\n  try:\n    if os.fork()==0: time.sleep(60); os._exit(0)\n  except "
+      "OSError: time.sleep(0.01)' >/dev/null 2>&1 &)");
   const Json before = status(kId);
   const auto members = [&] {
     std::size_t most = 0;
@@ -228,7 +233,8 @@ TEST_F(ComputeProcess, ARemovalThatIsCutShortGoesOn) {
   int cut = 0;
   Status removed = client_->remove(volume_request(kId, uid), 5);
   for (; !removed.ok() && cut < 10'000; ++cut) {
-    ASSERT_TRUE(removed.error().code == Code::outcome_unknown || removed.error().code == Code::deadline) << removed.error().message;
+    ASSERT_TRUE(removed.error().code == Code::outcome_unknown || removed.error().code == Code::deadline)
+        << removed.error().message;
     EXPECT_TRUE(client_->observe(kId).ok());
     removed = client_->remove(volume_request(kId, uid), 5);
   }
@@ -274,17 +280,26 @@ class ComputeProcessTask : public ComputeProcess {
     Json mounts = Json::array();
     mounts.push(Json::object({{"path", place}, {"writable", true}}));
     const auto started = client_->task_start(
-        Json::object({{"id", kId}, {"user_id", "tester"}, {"operation", "0badcafe"}, {"attempt", 1}, {"kind", "backup"},
-                      {"volume", volume}, {"archive", std::string("workspace-") + kId + "-20260101T000000Z.zip"},
+        Json::object({{"id", kId},
+                      {"user_id", "tester"},
+                      {"operation", "0badcafe"},
+                      {"attempt", 1},
+                      {"kind", "backup"},
+                      {"volume", volume},
+                      {"archive", std::string("workspace-") + kId + "-20260101T000000Z.zip"},
                       {"backup_id", std::string(kId) + "-20260101T000000Z"},
                       {"backup", Json::object({{"manifest", std::string(ROOST_PLUGIN_DIR) + "/backup-directory.roost.json"},
-                                               {"config", Json::object({{"path", place}})}, {"secrets", Json::object()}, {"mounts", mounts}})}}));
+                                               {"config", Json::object({{"path", place}})},
+                                               {"secrets", Json::object()},
+                                               {"mounts", mounts}})}}));
     EXPECT_TRUE(started.ok()) << started.error().message;
     EXPECT_EQ((*started)["state"].as_string(), "running") << started->dump();
     return volume;
   }
   [[nodiscard]] std::string task_directory() const { return directory_.path() + "/data/tasks/" + kId + "-0badcafe-1"; }
-  [[nodiscard]] Json task_status() const { return Json::parse(read_text(task_directory() + "/status.json")).value_or(Json::object()); }
+  [[nodiscard]] Json task_status() const {
+    return Json::parse(read_text(task_directory() + "/status.json")).value_or(Json::object());
+  }
   static Json request() { return Json::object({{"id", kId}, {"operation", "0badcafe"}, {"attempt", 1}}); }
 };
 
@@ -372,7 +387,8 @@ TEST_F(ComputeProcess, VsCodeBecomesReadyInItsSandbox) {
   for (const char* variable : {"ROOST_CODE_SERVER", "HOME"}) {
     const char* value = std::getenv(variable);
     if (value == nullptr) continue;
-    const std::string at = variable == std::string("HOME") ? std::string(value) + "/.cache/roost/code-server/lib/node_modules/code-server" : value;
+    const std::string at =
+        variable == std::string("HOME") ? std::string(value) + "/.cache/roost/code-server/lib/node_modules/code-server" : value;
     found = found || fs::exists(at + "/out/node/entry.js");
   }
   if (!found) ROOST_SKIP_UNLESS_CI("code-server is not installed: ./dev setup");
