@@ -9,68 +9,6 @@
 namespace roost::simulation {
 namespace {
 
-// ---- create -------------------------------------------------------------------------------------------------------------
-
-TEST(Create, MakesASessionThatComesUp) {
-  Harness h;
-  const std::string id = h.create_running();
-  EXPECT_TRUE(valid_session_id(id));
-  EXPECT_EQ(h.view(id)->session.volume.name, "pvc-" + id);
-  EXPECT_FALSE(h.view(id)->session.volume.uid.empty());
-  EXPECT_EQ(h.view(id)->session.observed.replicas, 1);
-}
-
-TEST(Create, RefusesPastTheUsersCapAndAgainAcceptsAfterADelete) {
-  EngineOptions options;
-  options.sessions_per_user = 2;
-  Harness h(options);
-  const std::string first = h.create_running("ada");
-  ASSERT_TRUE(h.create("ada").ok());
-  EXPECT_EQ(code_of(h.create("ada")), Code::exhausted);
-  EXPECT_TRUE(h.create("grace").ok());
-  ASSERT_TRUE(h.remove(first).ok());
-  ASSERT_TRUE(h.wait_deleted(first).ok());
-  EXPECT_TRUE(h.create("ada").ok());
-}
-
-TEST(Create, RefusesPastTheTotalCap) {
-  EngineOptions options;
-  options.sessions_total = 1;
-  Harness h(options);
-  ASSERT_TRUE(h.create("ada").ok());
-  EXPECT_EQ(code_of(h.create("grace")), Code::exhausted);
-}
-
-TEST(Create, TheSameKeyGivesTheSameSession) {
-  Harness h;
-  auto first = h.create("ada", with_key("k"));
-  auto second = h.create("ada", with_key("k"));
-  ASSERT_TRUE(first.ok() && second.ok());
-  EXPECT_EQ((*first)->session.id, (*second)->session.id);
-  EXPECT_EQ(h.engine().reads().size(), 1U);
-  h.restart();
-  auto third = h.create("ada", with_key("k"));
-  ASSERT_TRUE(third.ok());
-  EXPECT_EQ((*first)->session.id, (*third)->session.id);
-}
-
-TEST(Create, ADryRunChecksAndMakesNothing) {
-  EngineOptions options;
-  options.sessions_per_user = 1;
-  Harness h(options);
-  CommandOptions dry;
-  dry.dry_run = true;
-  ASSERT_TRUE(h.create("ada", dry).ok());
-  EXPECT_EQ(h.engine().reads().size(), 0U);
-  ASSERT_TRUE(h.create("ada").ok());
-  EXPECT_EQ(code_of(h.create("ada", dry)), Code::exhausted);
-}
-
-TEST(Create, RefusesABadUser) {
-  Harness h;
-  EXPECT_EQ(code_of(h.create("")), Code::invalid);
-}
-
 // ---- sleep, wake, scale -----------------------------------------------------------------------------------------------
 
 TEST(Life, SleepStopsAndWakeStartsWithTheSameVolume) {
@@ -209,6 +147,23 @@ TEST(Commands, TouchIsWrittenAtMostOnceAMinute) {
   h.engine().touch(id);
   h.pass_ms(100);
   EXPECT_NE(h.view(id)->revision, touched);
+}
+
+TEST(Limits, NoMoreTasksAtATimeThanAllowed) {
+  EngineOptions options;
+  options.concurrent_tasks = 1;
+  Harness h(options);
+  std::vector<std::string> ids;
+  for (int i = 0; i < 4; ++i) ids.push_back(h.create_running("user" + std::to_string(i)));
+  for (const std::string& id : ids) ASSERT_TRUE(h.remove(id).ok());
+  std::ptrdiff_t most = 0;
+  ASSERT_TRUE(h.until([&] {
+    most = std::max(most, std::count_if(h.world.tasks.begin(), h.world.tasks.end(),
+                                        [](const auto& t) { return t.second.task.state == TaskState::running; }));
+    return h.engine().reads().size() == 0;
+  }));
+  EXPECT_EQ(most, 1);
+  EXPECT_TRUE(h.world.violations.empty());
 }
 
 TEST(Limits, NoMoreStartsAtATimeThanAllowed) {
