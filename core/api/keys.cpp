@@ -1,6 +1,7 @@
 #include "api/keys.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <optional>
 #include <set>
@@ -75,14 +76,32 @@ Result<std::shared_ptr<const KeyRing>> KeyRing::make(const std::vector<KeySpec>&
   return std::shared_ptr<const KeyRing>(std::move(ring));
 }
 
-PrincipalView KeyRing::find(std::string_view presented) const {
-  if (presented.empty() || presented.size() > kMaxKey) return nullptr;
+std::uint64_t KeyRing::next_id() {
+  static std::atomic<std::uint64_t> last{0};
+  return ++last;
+}
+
+PrincipalView KeyRing::look_up(std::string_view presented) const {
   const Sha256 digest = sha256(presented);
   const auto [first, last] = keys_.equal_range(prefix_of(digest));
   for (auto entry = first; entry != last; ++entry) {
     if (constant_time_equal(text_of(entry->second.digest), text_of(digest))) return entry->second.principal;
   }
   return nullptr;
+}
+
+PrincipalView KeyRing::find(std::string_view presented) const {
+  struct Remembered {
+    std::uint64_t ring = 0;
+    std::string key;
+    PrincipalView principal;
+  };
+  thread_local Remembered last;
+  if (presented.empty() || presented.size() > kMaxKey) return nullptr;
+  if (last.ring == id_ && constant_time_equal(last.key, presented)) return last.principal;
+  PrincipalView principal = look_up(presented);
+  if (principal) last = {id_, std::string(presented), principal};
+  return principal;
 }
 
 }  // namespace roost::api

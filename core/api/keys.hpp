@@ -46,6 +46,7 @@ class KeyRing {
 
   // Null: no such key. The digest's first bytes find the candidates, the whole of it is compared in constant time: a caller who
   // measures learns about digests at most, and cannot choose those.
+  // Each thread remembers the key that it accepted last, so that a busy client's key is not hashed for every request.
   [[nodiscard]] PrincipalView find(std::string_view presented) const;
   [[nodiscard]] std::size_t size() const { return keys_.size(); }
 
@@ -54,7 +55,11 @@ class KeyRing {
     Sha256 digest;
     PrincipalView principal;
   };
+  [[nodiscard]] PrincipalView look_up(std::string_view presented) const;
+
   std::unordered_multimap<std::uint64_t, Key> keys_;
+  const std::uint64_t id_ = next_id();  // tells rings apart in the threads' memories
+  [[nodiscard]] static std::uint64_t next_id();
 };
 
 }  // namespace roost::api

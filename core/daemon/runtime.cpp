@@ -3,6 +3,7 @@
 #include <atomic>
 #include <chrono>
 #include <future>
+#include <vector>
 
 #include "api/api.hpp"
 #include "daemon/data_directory.hpp"
@@ -78,7 +79,9 @@ class Runtime::Impl {
   std::unique_ptr<gateway::Gateway> gateway;  // asked by the engine for URLs from start() on
   std::unique_ptr<api::Api> api;
   http::Router router;
-  std::atomic<std::shared_ptr<const ApiHosts>> hosts;
+  // Read for each request; a reload's old ones are kept, so that a reader needs neither lock nor count.
+  std::atomic<const ApiHosts*> hosts{nullptr};
+  std::vector<std::unique_ptr<const ApiHosts>> all_hosts;
   std::unique_ptr<http::Server> server;
 
  private:
@@ -141,7 +144,7 @@ Status Runtime::Impl::make_api() {
 }
 
 void Runtime::Impl::make_server() {
-  hosts = std::make_shared<const ApiHosts>(config);
+  hosts = all_hosts.emplace_back(std::make_unique<const ApiHosts>(config)).get();
   http::VirtualServer api_server;
   api_server.accepts = [this](std::string_view host) { return hosts.load()->contains(host); };
   api_server.router = &router;
@@ -206,7 +209,7 @@ Status Runtime::Impl::reload() {
   config = std::move(next);
   if (settings_share_host_network(config.compute.config)) exposed = true;
   log::configure(log_options(config));
-  hosts = std::make_shared<const ApiHosts>(config);
+  hosts = all_hosts.emplace_back(std::make_unique<const ApiHosts>(config)).get();
   engine->reconfigure(engine_settings());
   api->reconfigure(std::move(options));
   return {};

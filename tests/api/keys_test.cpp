@@ -21,6 +21,19 @@ TEST(KeyRing, FindsEachKeyAndNothingElse) {
   EXPECT_FALSE((*ring)->find(std::string(1 << 20, 'x')));
 }
 
+TEST(KeyRing, WhatAThreadRemembersIsOfThisRingAndThisKeyOnly) {
+  const auto first = *KeyRing::make({spec("a", "key-a", {"read"}), spec("b", "key-b", {"admin"})}, {});
+  const auto second = *KeyRing::make({spec("c", "key-a", {"admin"})}, {});
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(first->find("key-a")->name, "a");
+    EXPECT_EQ(first->find("key-a")->name, "a");
+    EXPECT_FALSE(first->find("key-x"));
+    EXPECT_EQ(first->find("key-b")->name, "b");
+    EXPECT_EQ(second->find("key-a")->name, "c") << "a reload gives the key another meaning at once";
+    EXPECT_FALSE(second->find("key-b"));
+  }
+}
+
 TEST(KeyRing, AWiderScopeContainsTheNarrowerOnes) {
   const auto ring =
       KeyRing::make({spec("r", "r", {"read"}), spec("s", "s", {"sessions"}), spec("a", "a", {"admin", "read"})}, {});
