@@ -148,8 +148,8 @@ TEST_F(LanesTest, RunAsManyCallsAsThePluginBearsAndNoMore) {
 }
 
 TEST_F(LanesTest, NeverLetACallWaitBehindAnotherWhileAWorkerCouldBeMade) {
-  for (int round = 0; round < 20; ++round) {
-    Lanes& tested = round % 5 == 0 ? lanes() : *lanes_;  // now and then with workers to be made again
+  for (int round = 0; round < 50; ++round) {  // whether the idle worker has woken by the next submit is up to the scheduler
+    Lanes& tested = lanes();
     Answer<std::string> first;
     tested.submit(LaneKind::bulk, get("trace", 60'000, first.done()));
     EXPECT_TRUE(first.get().ok());  // now a worker is idle, or about to be
