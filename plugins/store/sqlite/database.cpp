@@ -290,8 +290,8 @@ void Database::commit_group(const Group& group) {
   // An error of the disk at COMMIT leaves open what a crash now would find in the log.
   if (committing && failure->code() == ROOST_UNAVAILABLE) failure = sdk::Failure(ROOST_OUTCOME_UNKNOWN, failure->what());
   for (const auto& request : group) {
-    Outcome outcome;
-    outcome.failure = failure;
+    Outcome outcome;  // with a text of its own: copies of an exception share theirs
+    outcome.failure = sdk::Failure(failure->code(), std::string(failure->what()), failure->retry_after_ms());
     answer(*request, std::move(outcome));
   }
 }
