@@ -179,6 +179,7 @@ TEST_F(SqliteTest, Another_process_is_refused_by_name_and_let_in_afterwards) {
   ASSERT_EQ(::pipe(finish), 0);
   const pid_t child = ::fork();
   if (child == 0) {
+    ::close(finish[1]);  // the test's end lets go of the lock, however it ends
     const Lock lock(path());
     char byte = 'r';
     (void)!::write(ready[1], &byte, 1);
@@ -187,15 +188,14 @@ TEST_F(SqliteTest, Another_process_is_refused_by_name_and_let_in_afterwards) {
   }
   char byte = 0;
   ASSERT_EQ(::read(ready[0], &byte, 1), 1);
-  StoreDriver refused("store-sqlite", config());
-  ASSERT_FALSE(refused.opened().ok());
-  EXPECT_EQ(refused.opened().error().code, Code::conflict);
-  EXPECT_NE(refused.opened().error().message.find("process " + std::to_string(child)), std::string::npos)
-      << refused.opened().error().message;
-  EXPECT_NE(refused.opened().error().message.find(path()), std::string::npos);
-  ASSERT_EQ(::write(finish[1], &byte, 1), 1);
+  const Status refused = StoreDriver("store-sqlite", config()).opened();
+  ::close(finish[1]);
   int status = 0;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, Code::conflict);
+  EXPECT_NE(refused.error().message.find("process " + std::to_string(child)), std::string::npos) << refused.error().message;
+  EXPECT_NE(refused.error().message.find(path()), std::string::npos);
   StoreDriver store("store-sqlite", config());
   EXPECT_TRUE(store.opened().ok()) << store.opened().error().message;
 }
