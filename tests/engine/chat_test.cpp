@@ -17,7 +17,7 @@ TEST(Chat, IsOfferedInOrderAnsweredAndKept) {
   EXPECT_EQ((*claimed)[1].text, "m1");
   ASSERT_TRUE(h.ack(id, (*claimed)[0], (*claimed)[0].claim, Json("r0")).ok());
   EXPECT_EQ(h.view(id)->session.queue_length, 2);
-  EXPECT_TRUE(h.claim(id)->empty()) << "nothing behind a head that is claimed";
+  EXPECT_TRUE(h.claim(id, 5)->empty()) << "nothing behind a head that is claimed";
   ASSERT_TRUE(h.ack(id, (*claimed)[1], "", Json("r1")).ok());
   EXPECT_EQ(h.claim(id)->front().text, "m2");
   auto all = h.history(id);

@@ -28,7 +28,8 @@ struct Run::Client {
   bool volume_taken = false;
   std::vector<Sent> sent;
   std::set<std::string> delivered, answered;
-  std::string last_first;  // the greatest id that was delivered for the first time
+  std::map<std::string, std::string> texts;  // to the id that each was delivered under
+  std::string last_first;                    // the greatest id that was delivered for the first time
   bool consuming = false;
   std::uint64_t consumer_turn = 0;
 };
@@ -281,27 +282,34 @@ void Run::claim(Client& client) {
     if (client.consumer_turn == turn) client.consuming = false;
   });
   const int max = static_cast<int>(simulator_.between(1, 3));
-  replica->engine().claim(client.id, max, simulator_.between(0, 20'000), simulator_.between(1'000, 20'000),
-                          [this, &client, turn](Result<std::vector<Message>> messages) {
-                            if (client.consumer_turn == turn) client.consuming = false;
-                            if (!messages || messages->empty()) return;
-                            for (const Message& message : *messages) {
-                              const bool first = client.delivered.insert(message.id).second;
-                              if (client.answered.count(message.id))
-                                world_.violate("message " + message.id + " was offered after it was acknowledged");
-                              if (first && message.id < client.last_first)
-                                world_.violate("message " + message.id + " of " + client.id + " came after a later one");
-                              if (first) client.last_first = message.id;
-                            }
-                            // Nothing that was acknowledged to its sender stands before the first of these and was never offered.
-                            for (const Sent& sent : client.sent) {
-                              if (sent.acknowledged && sent.id < messages->front().id && !client.delivered.count(sent.id) &&
-                                  !client.answered.count(sent.id)) {
-                                world_.violate("message " + sent.id + " of " + client.id + " was passed over");
-                              }
-                            }
-                            ack(client, *messages);
-                          });
+  replica->engine().claim(
+      client.id, max, simulator_.between(0, 20'000), simulator_.between(1'000, 20'000),
+      [this, &client, turn](Result<std::vector<Message>> messages) {
+        if (client.consumer_turn == turn) client.consuming = false;
+        if (!messages || messages->empty()) return;
+        for (const Message& message : *messages) {
+          const bool first = client.delivered.insert(message.id).second;
+          const std::string& known = client.texts.emplace(message.text, message.id).first->second;
+          if (known != message.id) world_.violate("message " + message.id + " of " + client.id + " was queued twice");
+          if (client.answered.count(message.id))
+            world_.violate("message " + message.id + " was offered after it was acknowledged");
+          if (first && message.id < client.last_first)
+            world_.violate("message " + message.id + " of " + client.id + " came after a later one");
+          if (first) client.last_first = message.id;
+        }
+        auto head = world_.scan(documents::partition(client.id), documents::message_prefix(client.id), "", 100);
+        if (!head->empty() && head->front().key < documents::message_prefix(client.id) + messages->front().id) {
+          world_.violate("message " + messages->front().id + " of " + client.id + " was offered behind one that is not answered");
+        }
+        // Nothing that was acknowledged to its sender stands before the first of these and was never offered.
+        for (const Sent& sent : client.sent) {
+          if (sent.acknowledged && sent.id < messages->front().id && !client.delivered.count(sent.id) &&
+              !client.answered.count(sent.id)) {
+            world_.violate("message " + sent.id + " of " + client.id + " was passed over");
+          }
+        }
+        ack(client, *messages);
+      });
 }
 
 void Run::ack(Client& client, const std::vector<Message>& messages) {
