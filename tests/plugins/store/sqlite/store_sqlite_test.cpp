@@ -226,8 +226,10 @@ TEST_F(SqliteTest, Documents_that_expired_leave_the_file) {
 
 TEST_F(SqliteTest, The_write_ahead_log_does_not_grow_without_end) {
   StoreDriver store("store-sqlite", config());
-  const std::string value(64 << 10, 'x');
-  for (int i = 0; i < 400; ++i) ASSERT_TRUE(store.commit("p", {}, {put("k" + std::to_string(i % 10), value)}).ok());
+  for (int i = 0; i < 400; ++i) {
+    const std::string value(64 << 10, static_cast<char>(i));  // SQLite does not write what stays the same
+    ASSERT_TRUE(store.commit("p", {}, {put("k" + std::to_string(i % 10), value)}).ok());
+  }
   EXPECT_LT(std::filesystem::file_size(path() + "-wal"), 12u << 20);  // 25 MiB were written
 }
 
