@@ -33,8 +33,10 @@ class SystemRandom : public Random {
     std::size_t done = 0;
     while (done < bytes.size()) {
       const ssize_t n = getrandom(bytes.data() + done, bytes.size() - done, 0);
-      if (n > 0) done += static_cast<std::size_t>(n);
-      else if (errno != EINTR) std::abort();  // without randomness no secret can be made
+      if (n > 0)
+        done += static_cast<std::size_t>(n);
+      else if (errno != EINTR)
+        std::abort();  // without randomness no secret can be made
     }
   }
 };
@@ -54,8 +56,8 @@ CivilTime civil(std::int64_t wall_us) {
   const auto midnight = floor<days>(time);
   const year_month_day date{midnight};
   const hh_mm_ss clock{time - midnight};
-  return {int{date.year()}, unsigned{date.month()}, unsigned{date.day()}, clock.hours().count(), clock.minutes().count(),
-          clock.seconds().count(), clock.subseconds().count()};
+  return {int{date.year()},        unsigned{date.month()},  unsigned{date.day()},      clock.hours().count(),
+          clock.minutes().count(), clock.seconds().count(), clock.subseconds().count()};
 }
 
 }  // namespace
@@ -113,8 +115,10 @@ std::int64_t parse_time(const std::string& text) {
   tm t{};
   int micros = 0;
   int used = 0;
-  if (text.size() != 26 || std::sscanf(text.c_str(), "%4d-%2d-%2dT%2d:%2d:%2d.%6d%n", &t.tm_year, &t.tm_mon, &t.tm_mday, &t.tm_hour,
-                                       &t.tm_min, &t.tm_sec, &micros, &used) != 7 || used != 26) {
+  if (text.size() != 26 ||
+      std::sscanf(text.c_str(), "%4d-%2d-%2dT%2d:%2d:%2d.%6d%n", &t.tm_year, &t.tm_mon, &t.tm_mday, &t.tm_hour, &t.tm_min,
+                  &t.tm_sec, &micros, &used) != 7 ||
+      used != 26) {
     return -1;
   }
   t.tm_year -= 1900;

@@ -312,8 +312,10 @@ void append_json_string(std::string& out, std::string_view text) {
   std::string clean;
   if (!valid_utf8(text)) {
     for (const char c : text) {
-      if (static_cast<unsigned char>(c) < 0x80) clean += c;
-      else clean += "\xEF\xBF\xBD";
+      if (static_cast<unsigned char>(c) < 0x80)
+        clean += c;
+      else
+        clean += "\xEF\xBF\xBD";
     }
     text = clean;
   }

@@ -6,8 +6,8 @@ namespace roost {
 namespace {
 
 bool blocks_release(const Skipped& skipped) {
-  return skipped.count > 0 && (skipped.kind == "file" || skipped.kind == "directory" || skipped.kind == "symlink" ||
-                               skipped.kind == "hardlink");
+  return skipped.count > 0 &&
+         (skipped.kind == "file" || skipped.kind == "directory" || skipped.kind == "symlink" || skipped.kind == "hardlink");
 }
 
 }  // namespace
@@ -21,7 +21,8 @@ std::string release_blocker(const Receipt& receipt, const std::string& operation
   if (receipt.verified_at_us <= 0) return "the archive was not read back";
   if (receipt.live) return "the backup was taken while the workspace could write";
   if (receipt.exclusions) return "the backup left files out on request";
-  if (receipt.files == 0 && !receipt.empty_volume) return "the receipt counts no files, and does not say that the volume was empty";
+  if (receipt.files == 0 && !receipt.empty_volume)
+    return "the receipt counts no files, and does not say that the volume was empty";
   if (!override_losses) {
     for (const Skipped& skipped : receipt.skipped) {
       if (blocks_release(skipped)) {

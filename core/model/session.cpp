@@ -12,7 +12,8 @@ constexpr std::array kWanted{Wanted::running, Wanted::asleep, Wanted::deleted};
 constexpr std::array kPhases{Phase::pending,  Phase::starting,       Phase::running,     Phase::stopping, Phase::asleep,
                              Phase::deleting, Phase::delete_blocked, Phase::volume_lost, Phase::failed};
 constexpr std::array kKinds{OperationKind::remove, OperationKind::backup};
-constexpr std::array kSteps{OperationStep::stop,   OperationStep::backup, OperationStep::verify, OperationStep::release_workload,
+constexpr std::array kSteps{OperationStep::stop,           OperationStep::backup,
+                            OperationStep::verify,         OperationStep::release_workload,
                             OperationStep::release_volume, OperationStep::done};
 
 Size size_from_json(const Json* document) {
@@ -254,9 +255,11 @@ Status validate_user_id(std::string_view user_id) {
   if (user_id.size() > 254) return Error{Code::invalid, "user_id must be at most 254 bytes", 0};
   if (!valid_utf8(user_id)) return Error{Code::invalid, "user_id must be valid UTF-8", 0};
   for (const char c : user_id) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) return Error{Code::invalid, "user_id must not hold control characters", 0};
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F)
+      return Error{Code::invalid, "user_id must not hold control characters", 0};
   }
-  if (user_id.front() == ' ' || user_id.back() == ' ') return Error{Code::invalid, "user_id must not begin or end with a space", 0};
+  if (user_id.front() == ' ' || user_id.back() == ' ')
+    return Error{Code::invalid, "user_id must not begin or end with a space", 0};
   return {};
 }
 

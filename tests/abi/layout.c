@@ -3,8 +3,8 @@
  * It is C11 and compiled with -pedantic, as plugin.h promises. (x86-64 and arm64, the LP64 platforms that Roost is built for.) */
 #include "roost/plugin.h"
 
-#define FIELD(type, field, offset, bytes)                                                       \
-  _Static_assert(offsetof(type, field) == (offset), #type "." #field " moved: an ABI break");   \
+#define FIELD(type, field, offset, bytes)                                                     \
+  _Static_assert(offsetof(type, field) == (offset), #type "." #field " moved: an ABI break"); \
   _Static_assert(sizeof(((type*)0)->field) == (bytes), #type "." #field " changed its size: an ABI break")
 #define SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), #type " changed its size: add the new fields here")
 #define VALUE(name, number) _Static_assert((name) == (number), #name " changed its value: an ABI break")

@@ -7,7 +7,7 @@ namespace {
 
 TEST(Crypto, Sha256AndHmacMatchPublishedVectors) {
   EXPECT_EQ(to_hex(sha256("abc")), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");  // FIPS 180-4
-  EXPECT_EQ(to_hex(hmac_sha256("Jefe", "what do ya want for nothing?")),                                   // RFC 4231, case 2
+  EXPECT_EQ(to_hex(hmac_sha256("Jefe", "what do ya want for nothing?")),                                 // RFC 4231, case 2
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
   Sha256Stream stream;
   stream.update("a");
@@ -43,7 +43,8 @@ TEST(Crypto, ConstantTimeEqualComparesAllBytes) {
 
 TEST(Crypto, Utf8FollowsRfc3629) {
   EXPECT_TRUE(valid_utf8("aé€😀"));
-  for (const char* bad : {"\x80", "\xc0\xaf", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xc3", "\xe2\x82"}) {
+  for (const char* bad :
+       {"\x80", "\xc0\xaf", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xc3", "\xe2\x82"}) {
     EXPECT_FALSE(valid_utf8(bad));
   }
 }

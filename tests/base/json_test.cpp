@@ -38,8 +38,9 @@ TEST(Json, RefusesWhatPocoLetsThrough) {
 }
 
 TEST(Json, RefusesTextThatIsNotExactlyOneValue) {
-  for (const char* text : {"", "  ", "{", "}", "[1,]", "{\"a\":}", "{\"a\" 1}", "1 2", "{} {}", "[] x", "nul", "'a'", "{a:1}", "[1", "\"a",
-                           "1,2", "1] [2", "01", "+1", "1.", ".5", "--1", "[1 2]", "{\"a\":1,}", "// x\n1", "\"\\x\"", "\"\\ud800\""}) {
+  for (const char* text : {"",     "  ",  "{",   "}",     "[1,]",  "{\"a\":}",   "{\"a\" 1}", "1 2",     "{} {}",
+                           "[] x", "nul", "'a'", "{a:1}", "[1",    "\"a",        "1,2",       "1] [2",   "01",
+                           "+1",   "1.",  ".5",  "--1",   "[1 2]", "{\"a\":1,}", "// x\n1",   "\"\\x\"", "\"\\ud800\""}) {
     EXPECT_FALSE(Json::parse(text).ok()) << text << " " << refusal(text);
   }
 }

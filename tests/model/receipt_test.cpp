@@ -45,7 +45,10 @@ TEST(Receipt, EachWeaknessBlocks) {
   EXPECT_TRUE(blocked([](Receipt& r) { r.archive_sha256.clear(); }));
   EXPECT_TRUE(blocked([](Receipt& r) { r.tree_hash = "x"; }));
   EXPECT_TRUE(blocked([](Receipt& r) { r.files = 0; }));
-  EXPECT_FALSE(blocked([](Receipt& r) { r.files = 0; r.empty_volume = true; }));
+  EXPECT_FALSE(blocked([](Receipt& r) {
+    r.files = 0;
+    r.empty_volume = true;
+  }));
 }
 
 TEST(Receipt, SkippedFilesBlockUntilTheLossIsAcceptedAndSocketsNever) {

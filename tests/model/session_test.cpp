@@ -21,7 +21,8 @@ Session full() {
   s.reason = "NoSpace";
   s.message = "the backup directory is full";
   s.observed = {1, true, "i1", {1000, 1 << 20}, "unix:/run/x", "CrashLoop", "exit 1", Json::object({{"network", "none"}})};
-  s.operation = Operation{"0a1b2c3d", OperationKind::remove, OperationStep::verify, 4, true, true, "a.zip", "b", Receipt{}, 5, "r", "m"};
+  s.operation =
+      Operation{"0a1b2c3d", OperationKind::remove, OperationStep::verify, 4, true, true, "a.zip", "b", Receipt{}, 5, "r", "m"};
   s.operation->receipt->archive = "a.zip";
   s.operation->receipt->session_id = s.id;
   s.operation->receipt->operation_id = s.operation->id;
@@ -86,7 +87,8 @@ TEST(Session, ContractStatusFollowsTheGuide) {
 
 TEST(Session, IdsAreEightLowerCaseHexDigits) {
   EXPECT_TRUE(valid_session_id("1823b3a8"));
-  for (const char* id : {"", "1823b3a", "1823b3a88", "1823B3A8", "1823b3ag", "../../..", "1823b3a/"}) EXPECT_FALSE(valid_session_id(id)) << id;
+  for (const char* id : {"", "1823b3a", "1823b3a88", "1823B3A8", "1823b3ag", "../../..", "1823b3a/"})
+    EXPECT_FALSE(valid_session_id(id)) << id;
 }
 
 TEST(Session, UserIdsAreLimited) {
