@@ -18,7 +18,7 @@ namespace {
 
 // std::regex, which valijson uses for `pattern`, recurses once a character of the text, and once a parenthesis of the pattern:
 // longer ones could exhaust the stack.
-constexpr std::size_t kStringBytesMax = 2048;
+constexpr std::size_t kStringBytesMax = 4096;
 constexpr std::size_t kPatternBytesMax = 512;
 
 Poco::Dynamic::Var to_poco(const Json& value) {
