@@ -48,7 +48,7 @@ def test_a_host_listener_on_loopback_cannot_be_reached(inside):
 
 def test_host_files_and_secrets_are_not_there(shared_daemon, inside):
     data = shared_daemon.directory / "data"
-    for path in (data, shared_daemon.directory / "run", data / "secret.key", "/root/.bashrc", "/etc/shadow", "/root", "/var/log",
+    for path in (data, shared_daemon.directory / "run", data / "secret.key", pathlib.Path.home() / ".bashrc", "/etc/shadow", pathlib.Path.home(), "/var/log",
                  pathlib.Path(__file__).resolve()):
         code, output = inside.run("sh", "-c", f"cat {path} || ls {path}/*")
         assert code != 0, f"{path} can be read: {output[:200]}"
