@@ -137,6 +137,9 @@ std::pair<std::string, Fd> Directory::create_temporary(std::string_view archive)
       if (errno == EEXIST) continue;
       throw failure(errno, "cannot begin an archive in " + settings_.path, fd());
     }
+    // Past the umask, which would take it away.
+    if (settings_.group_readable && ::fchmod(file.get(), 0640) != 0)
+      throw failure(errno, "cannot make an archive readable to its group");
     // Between these two lines another writer may have taken it for a leftover and removed it: then it is made again.
     struct stat status {};
     if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) continue;

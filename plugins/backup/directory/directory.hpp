@@ -39,6 +39,7 @@ struct Settings {
   std::string path;   // absolute, resolved
   std::string claim;  // empty: none
   std::int64_t stale_after_s = 86400;
+  bool group_readable = false;  // archives are 0640, not 0600
 };
 
 // The failure that errno means here: a full disk is EXHAUSTED with the numbers, a wrong permission DENIED, and so on.

@@ -89,6 +89,7 @@ class Plugin final : public sdk::BackupPlugin {
     settings.path = config->getValue<std::string>("path");
     settings.claim = config->optValue<std::string>("claim", "");
     settings.stale_after_s = config->optValue<std::int64_t>("stale_after_s", settings.stale_after_s);
+    settings.group_readable = config->optValue<bool>("group_readable", false);
     // A claim that is not mounted must be noticed, not hidden by a directory on some other disk.
     const bool create = config->optValue<bool>("create", settings.claim.empty());
     directory_ = std::make_shared<const Directory>(std::move(settings), create, args.log);
@@ -100,6 +101,7 @@ class Plugin final : public sdk::BackupPlugin {
     config.set("path", settings.path);
     config.set("create", false);
     config.set("stale_after_s", settings.stale_after_s);
+    config.set("group_readable", settings.group_readable);
     Poco::JSON::Object mount;
     mount.set("path", settings.path);
     mount.set("writable", true);

@@ -41,6 +41,19 @@ TEST(BackupDirectory, MakesItsDirectoryForNobodyElse) {
   EXPECT_EQ(status.st_mode & 07777, 0600u);
 }
 
+TEST(BackupDirectory, TheGroupReadsArchivesWhereThatIsSet) {
+  const TempDir dir;
+  const mode_t old = ::umask(077);  // as the agent has it
+  const auto plugin = open_at(dir / "a", Json::object({{"group_readable", true}}));
+  EXPECT_TRUE(plugin->put("x.zip", "data").ok());
+  ::umask(old);
+  struct stat status {};
+  ASSERT_EQ(::stat((dir / "a/x.zip").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 07777, 0640u);
+  const Json described = *plugin->describe();  // a task must write them so as well
+  EXPECT_TRUE(described["config"]["group_readable"].as_bool());
+}
+
 TEST(BackupDirectory, AClaimThatIsNotMountedIsNoticed) {
   const TempDir dir;
   const auto opened = BackupPlugin::open("backup-directory", Json::object({{"path", dir / "backups"}, {"claim", "backup-pvc"}}));
