@@ -46,6 +46,7 @@ struct Http {
   std::chrono::milliseconds idle_timeout{};
   std::chrono::milliseconds drain_deadline{};
   std::size_t stream_buffer = 0;
+  bool metrics_open = false;                // /metrics is answered without a key
   std::chrono::milliseconds delete_wait{};  // how long DELETE waits before it answers 202
 };
 

@@ -98,6 +98,7 @@ class Interpreter {
     out.idle_timeout = in.duration("idle_timeout");
     out.drain_deadline = in.duration("drain_deadline");
     out.stream_buffer = static_cast<std::size_t>(in.size("stream_buffer"));
+    out.metrics_open = in.text("metrics") == "open" || (in.text("metrics") == "auto" && out.loopback);
     out.delete_wait = in.duration("delete_wait");
     if (out.target_bytes > out.header_bytes)
       fault("/http/target_bytes", "must not be greater than http.header_bytes, which holds the target too");

@@ -135,7 +135,7 @@ Result<api::Options> api_options(const config::Config& config, std::string_view 
   api::Options options;
   ROOST_TRY(options.keys, api::KeyRing::make(keys, rate));
   options.delete_wait_ms = config.http.delete_wait.count();
-  options.open_metrics = config.http.loopback;
+  options.open_metrics = config.http.metrics_open;
   return options;
 }
 

@@ -136,6 +136,14 @@ TEST(Config, Places_are_put_in_at_the_start_of_a_plugins_texts_only) {
             R"({"a":"/d","b":["/etc/roost/x"],"c":"x{data_dir}","d":"{data_dir}x","e":{"f":"/d/y"}})");
 }
 
+TEST(Config, Metrics_are_open_on_loopback_or_where_it_is_said) {
+  const std::string elsewhere = "http: {listen: '0.0.0.0:80'";
+  EXPECT_TRUE(parse("")->http.metrics_open);
+  EXPECT_FALSE(parse("http: {metrics: key}\n")->http.metrics_open);
+  EXPECT_FALSE(parse(elsewhere + "}\n")->http.metrics_open);
+  EXPECT_TRUE(parse(elsewhere + ", metrics: open}\n")->http.metrics_open);
+}
+
 TEST(Config, The_guides_key_is_accepted_on_loopback_only) {
   const auto with = [](const std::string& listen, const std::string& key) {
     return "store: {plugin: s1}\ncompute: {plugin: c1}\nbackup: {plugin: b1}\nhttp: {listen: '" + listen +
