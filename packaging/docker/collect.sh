@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# collect.sh BUILD_DIR OUT_DIR: of a build, what the images hold.
+set -euo pipefail
+build=$(cd "${1:?usage: collect.sh BUILD_DIR OUT_DIR}" && pwd) out=${2:?usage: collect.sh BUILD_DIR OUT_DIR}
+rm -rf "$out"; mkdir -p "$out/bin" "$out/plugins"
+# Their symbols are only of use to a debugger. The plugins stay as they are: their manifests hold their SHA-256.
+for program in roostd roost-agent; do strip --strip-debug -o "$out/bin/$program" "$build/bin/$program"; done
+for plugin in store-sqlite compute-kubernetes compute-process backup-directory; do
+  cp "$build/lib/roost/plugins/$plugin".{so,roost.json} "$out/plugins/"
+done
+# What the init container copies to /roost/bin.
+if [ -d "$build/agent-bundle" ]; then cp -a "$build/agent-bundle" "$out/agent-bundle"
+else mkdir "$out/agent-bundle"; cp "$out/bin/roost-agent" "$out/agent-bundle/"; fi
