@@ -20,8 +20,8 @@ class Random {
   virtual ~Random() = default;
   virtual void fill(std::span<unsigned char> bytes) = 0;  // cryptographic strength in production
 
-  [[nodiscard]] std::string hex(std::size_t bytes);   // 2 lower-case digits a byte
-  [[nodiscard]] double uniform();                     // [0, 1)
+  [[nodiscard]] std::string hex(std::size_t bytes);  // 2 lower-case digits a byte
+  [[nodiscard]] double uniform();                    // [0, 1)
 };
 
 [[nodiscard]] Clock& system_clock();

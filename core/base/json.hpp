@@ -63,7 +63,7 @@ class Json {
   [[nodiscard]] const Array& items() const;                   // empty for another type
   [[nodiscard]] const Object& members() const;                // empty for another type
 
-  [[nodiscard]] const Json* find(std::string_view key) const;  // null where there is none, or for a non-object
+  [[nodiscard]] const Json* find(std::string_view key) const;        // null where there is none, or for a non-object
   [[nodiscard]] const Json& operator[](std::string_view key) const;  // null value where there is none
   Json& set(std::string key, Json value);  // makes or replaces a member; returns *this. REQUIRES: object or null
   void remove(std::string_view key);

@@ -36,8 +36,8 @@ enum class Code : std::int32_t {
 
 struct Error {
   Code code = Code::internal;
-  std::string message;               // for a human: what, where, what to do; never a secret
-  std::int64_t retry_after_ms = 0;   // 0: not stated
+  std::string message;              // for a human: what, where, what to do; never a secret
+  std::int64_t retry_after_ms = 0;  // 0: not stated
 
   // The same error, its message prefixed with "what: ".
   [[nodiscard]] Error context(std::string_view what) const;
@@ -56,9 +56,18 @@ class [[nodiscard]] Result {
   explicit operator bool() const { return ok(); }
 
   // REQUIRES: ok().
-  T& value() & { assert(ok()); return *std::get_if<0>(&data_); }
-  const T& value() const& { assert(ok()); return *std::get_if<0>(&data_); }
-  T&& value() && { assert(ok()); return std::move(*std::get_if<0>(&data_)); }
+  T& value() & {
+    assert(ok());
+    return *std::get_if<0>(&data_);
+  }
+  const T& value() const& {
+    assert(ok());
+    return *std::get_if<0>(&data_);
+  }
+  T&& value() && {
+    assert(ok());
+    return std::move(*std::get_if<0>(&data_));
+  }
   T& operator*() & { return value(); }
   const T& operator*() const& { return value(); }
   T&& operator*() && { return std::move(*this).value(); }
@@ -67,8 +76,14 @@ class [[nodiscard]] Result {
   [[nodiscard]] T value_or(T other) const& { return ok() ? value() : std::move(other); }
 
   // REQUIRES: !ok().
-  [[nodiscard]] const Error& error() const& { assert(!ok()); return *std::get_if<1>(&data_); }
-  [[nodiscard]] Error&& error() && { assert(!ok()); return std::move(*std::get_if<1>(&data_)); }
+  [[nodiscard]] const Error& error() const& {
+    assert(!ok());
+    return *std::get_if<1>(&data_);
+  }
+  [[nodiscard]] Error&& error() && {
+    assert(!ok());
+    return std::move(*std::get_if<1>(&data_));
+  }
 
  private:
   std::variant<T, Error> data_;
@@ -85,7 +100,10 @@ class [[nodiscard]] Result<void> {
   [[nodiscard]] bool ok() const { return !error_; }
   explicit operator bool() const { return ok(); }
   // REQUIRES: !ok().
-  [[nodiscard]] const Error& error() const { assert(error_); return *error_; }
+  [[nodiscard]] const Error& error() const {
+    assert(error_);
+    return *error_;
+  }
 
  private:
   std::optional<Error> error_;
@@ -100,11 +118,11 @@ using Status = Result<void>;
 
 // ROOST_TRY(auto x, f()): x is f()'s value, or the enclosing function returns f()'s error.
 #define ROOST_TRY(declaration, expression) ROOST_TRY_(ROOST_CONCAT(roost_try_, __LINE__), declaration, expression)
-#define ROOST_TRY_(name, declaration, expression)      \
-  auto name = (expression);                            \
-  if (!name.ok()) return std::move(name).error();      \
+#define ROOST_TRY_(name, declaration, expression) \
+  auto name = (expression);                       \
+  if (!name.ok()) return std::move(name).error(); \
   declaration = *std::move(name)
 
 // ROOST_CHECK(f()): the enclosing function returns f()'s error, if it has one.
-#define ROOST_CHECK(expression)                                          \
+#define ROOST_CHECK(expression) \
   if (auto roost_check_ = (expression); !roost_check_.ok()) return roost_check_.error()

@@ -22,10 +22,10 @@
 namespace roost {
 
 struct EngineOptions {
-  std::string replica = "roostd";           // who holds the leader lease
+  std::string replica = "roostd";  // who holds the leader lease
   std::int64_t lease_ms = 10'000;
-  std::int64_t resync_ms = 60'000;          // every session is looked at again at least so often (and the orphan sweep runs)
-  std::int64_t poll_ms = 500;               // while something is under way and the backend's watch is quiet
+  std::int64_t resync_ms = 60'000;  // every session is looked at again at least so often (and the orphan sweep runs)
+  std::int64_t poll_ms = 500;       // while something is under way and the backend's watch is quiet
   std::int64_t backoff_first_ms = 200;
   std::int64_t backoff_max_ms = 60'000;
   std::int64_t sessions_per_user = 20;
@@ -34,11 +34,11 @@ struct EngineOptions {
   std::int64_t concurrent_tasks = 8;
   std::int64_t tombstone_ms = 30LL * 24 * 3600 * 1000;
   std::int64_t idempotency_ms = 24LL * 3600 * 1000;
-  std::int64_t queue_max = 1000;            // unacknowledged chat messages of a session
-  std::int64_t message_tries = 5;           // then it is dead
+  std::int64_t queue_max = 1000;   // unacknowledged chat messages of a session
+  std::int64_t message_tries = 5;  // then it is dead
   std::int64_t history_ms = 30LL * 24 * 3600 * 1000;
   bool chat_wakes = true;
-  bool replicated = false;                  // other replicas write to the store too: watch it
+  bool replicated = false;  // other replicas write to the store too: watch it
   // [engine's thread] level: 0 debug, 1 info, 2 warning, 3 error; `fields` is an object. May be empty.
   std::function<void(int level, const std::string& message, const Json& fields)> log;
   Size size_small{1000, std::int64_t{1} << 30};
@@ -52,22 +52,23 @@ struct EngineOptions {
 
 // The circumstances of a command, from the request's headers and query.
 struct CommandOptions {
-  std::string idempotency_key;             // empty: none
-  std::optional<std::uint64_t> if_match;   // the session's revision; another one is CONFLICT
-  bool dry_run = false;                    // checks everything, commits nothing
-  std::string actor;                       // the API key's name, for the audit trail
+  std::string idempotency_key;            // empty: none
+  std::optional<std::uint64_t> if_match;  // the session's revision; another one is CONFLICT
+  bool dry_run = false;                   // checks everything, commits nothing
+  std::string actor;                      // the API key's name, for the audit trail
 };
 
 struct DeleteOptions {
-  bool skip_backup = false;       // the caller checked that the actor is an admin
-  bool override_losses = false;   // likewise
+  bool skip_backup = false;      // the caller checked that the actor is an admin
+  bool override_losses = false;  // likewise
 };
 
 // Things that happen to a session, for SSE and the audit trail. `data` is ready to be sent.
 struct Event {
   std::string session_id;
   std::string user_id;
-  std::string type;    // "session.phase", "session.created", "session.deleted", "message.queued", "message.answered", "operation.step"
+  // "session.phase", "session.created", "session.deleted", "message.queued", "message.answered", "operation.step"
+  std::string type;
   std::int64_t at_us = 0;
   Json data;
 };
@@ -105,10 +106,10 @@ class Engine {
   void sleep(std::string id, CommandOptions, Done<SessionView>);
   void wake(std::string id, CommandOptions, Done<SessionView>);
   void scale(std::string id, bool up, CommandOptions, Done<SessionView>);
-  // Begins the delete machine, or changes its options where it runs already. Answers as soon as that is recorded; for an id with a
-  // tombstone: that tombstone. Its progress: on_deleted, operation(), events.
+  // Begins the delete machine, or changes its options where it runs already. Answers as soon as that is recorded; for an id with
+  // a tombstone: that tombstone. Its progress: on_deleted, operation(), events.
   struct DeleteAnswer {
-    SessionView session;                // null where it is gone
+    SessionView session;  // null where it is gone
     std::optional<Tombstone> tombstone;
     Operation operation;
   };
@@ -131,7 +132,8 @@ class Engine {
   // Up to `max` (1..100) messages from the head of the queue; waits up to wait_ms for one. They are invisible to other claims for
   // visibility_ms (1 s .. 12 h). Order is strict: while the head is claimed nothing behind it is offered.
   void claim(std::string id, int max, std::int64_t wait_ms, std::int64_t visibility_ms, Done<std::vector<Message>>);
-  // NOT_FOUND: no such message. Acknowledging an answered one again answers the same. `claim`: empty, or must be the present one (CONFLICT).
+  // NOT_FOUND: no such message. Acknowledging an answered one again answers the same. `claim`: empty, or must be the present one
+  // (CONFLICT).
   void ack(std::string id, std::string message_id, std::string claim, Json reply, Done<Message>);
   // Pending and answered messages in order, from after `after`.
   void history(std::string id, std::string after, int limit, Done<std::vector<Message>>);

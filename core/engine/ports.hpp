@@ -80,7 +80,8 @@ class Store {
  public:
   virtual ~Store() = default;
   virtual void get(std::string partition, std::string key, Done<Document> done) = 0;
-  virtual void scan(std::string partition, std::string prefix, std::string after, std::uint32_t limit, Done<std::vector<Document>> done) = 0;
+  virtual void scan(std::string partition, std::string prefix, std::string after, std::uint32_t limit,
+                    Done<std::vector<Document>> done) = 0;
   virtual void commit(Commit commit, Done<CommitResult> done) = 0;
   virtual void lease(std::string name, std::string holder, int action, std::int64_t ttl_ms, Done<Lease> done) = 0;
   virtual void watch(std::string resume, Done<Watched> done) = 0;  // long: it waits for changes; EXPIRED: scan again
@@ -94,10 +95,10 @@ struct WorkspaceSpec {
   bool running = false;
   Size size;
   Volume volume;
-  bool create_volume = false;   // only then may a volume be made; else a missing one is the answer, not an error
-  std::string login_secret;     // for the front's login; never logged
-  std::string token;            // of scope `workspace`; never logged
-  std::string url;              // the workspace's own, as its user sees it
+  bool create_volume = false;  // only then may a volume be made; else a missing one is the answer, not an error
+  std::string login_secret;    // for the front's login; never logged
+  std::string token;           // of scope `workspace`; never logged
+  std::string url;             // the workspace's own, as its user sees it
   bool operator==(const WorkspaceSpec&) const = default;
 };
 
@@ -118,11 +119,11 @@ enum class TaskKind { backup, verify };
 enum class TaskState { none, running, succeeded, failed };
 
 struct TaskSpec {
-  std::string id;          // session
+  std::string id;  // session
   std::string operation;
   std::int64_t attempt = 1;
   TaskKind kind = TaskKind::backup;
-  Volume volume;           // of a backup; a verify uses none
+  Volume volume;  // of a backup; a verify uses none
   std::string archive;
   std::string backup_id;
   std::string user_id;
@@ -130,7 +131,7 @@ struct TaskSpec {
 
 struct Task {
   TaskState state = TaskState::none;
-  std::string reason;      // CamelCase, where failed: "NoSpace", "Killed", "Corrupt", ...
+  std::string reason;  // CamelCase, where failed: "NoSpace", "Killed", "Corrupt", ...
   std::string message;
   std::optional<Receipt> receipt;  // where it succeeded
   std::int64_t progress_bytes = 0;

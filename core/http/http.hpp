@@ -19,16 +19,16 @@ namespace roost::http {
 using Headers = std::vector<std::pair<std::string, std::string>>;  // names in lower case
 
 struct Request {
-  std::string method;      // as sent: "GET"
-  std::string target;      // as sent: "/session/abc/status?x=1"
-  std::string path;        // decoded, normalised, without the query; never holds "..", "//", NUL or a backslash
-  std::string query;       // raw, without '?'
-  std::string host;        // the Host header in lower case with its port, e.g. "localhost:8080"
-  std::string peer;        // the client's address without its port
+  std::string method;  // as sent: "GET"
+  std::string target;  // as sent: "/session/abc/status?x=1"
+  std::string path;    // decoded, normalised, without the query; never holds "..", "//", NUL or a backslash
+  std::string query;   // raw, without '?'
+  std::string host;    // the Host header in lower case with its port, e.g. "localhost:8080"
+  std::string peer;    // the client's address without its port
   Headers headers;
   std::string body;
   std::vector<std::string> parameters;  // of the route's {}, in order
-  std::string trace_id;    // 32 hex digits, from traceparent or made here
+  std::string trace_id;                 // 32 hex digits, from traceparent or made here
   // Left by the gatekeeper for the handler of the same request (who calls, for example); null where it left nothing.
   mutable std::shared_ptr<const void> context;
 
@@ -39,7 +39,7 @@ struct Request {
 
 struct Response {
   int status = 200;
-  Headers headers;         // content-length, date, connection are the server's
+  Headers headers;  // content-length, date, connection are the server's
   std::string body;
 
   [[nodiscard]] static Response json(int status, const Json& body);
@@ -51,12 +51,13 @@ struct Response {
 // The status that stands for an error's code, with its message as detail and Retry-After where it says one.
 [[nodiscard]] Response problem(const Error& error);
 
-// A response whose body is written piece by piece (SSE). The server bounds what is buffered: a client that does not read is cut off.
+// A response whose body is written piece by piece (SSE). The server bounds what is buffered: a client that does not read is
+// cut off.
 class Stream {
  public:
   virtual ~Stream() = default;
-  virtual bool write(std::string data) = 0;   // [any thread] false: the client is gone, or too slow
-  virtual void end() = 0;                     // [any thread]
+  virtual bool write(std::string data) = 0;                 // [any thread] false: the client is gone, or too slow
+  virtual void end() = 0;                                   // [any thread]
   virtual void on_close(std::function<void()> closed) = 0;  // once; also when it is closed already. Runs on any thread.
 };
 
@@ -79,17 +80,17 @@ class Responder {
   std::shared_ptr<Sink> sink_;
 };
 
-// `inline_` handlers run on the event loop: memory only, microseconds. `pooled` ones run on the bounded pool and may block briefly.
-// Either may answer later, from any thread, through the responder.
+// `inline_` handlers run on the event loop: memory only, microseconds. `pooled` ones run on the bounded pool and may block
+// briefly. Either may answer later, from any thread, through the responder.
 enum class Run { inline_, pooled };
 using Handler = std::function<void(const Request&, Responder)>;
 
 struct Route {
   std::string method;
-  std::string pattern;                 // "/session/{}/status": {} is one segment, {*} at the end the rest
+  std::string pattern;  // "/session/{}/status": {} is one segment, {*} at the end the rest
   Run run = Run::inline_;
   Handler handler;
-  std::size_t body_limit = 64 << 10;   // bytes; more is 413
+  std::size_t body_limit = 64 << 10;  // bytes; more is 413
 };
 
 // Called with the headers, before the body is read: an answer refuses the request (401, 403, 429, ...).
@@ -98,11 +99,11 @@ using Gatekeeper = std::function<std::optional<Response>(const Request&, const R
 // A matched path with another method is 405 with Allow; HEAD is answered as GET without a body; OPTIONS with Allow.
 class Router {
  public:
-  void add(Route route);               // before the server starts
+  void add(Route route);  // before the server starts
   struct Match {
-    const Route* route = nullptr;      // null: see `allow`
+    const Route* route = nullptr;  // null: see `allow`
     std::vector<std::string> parameters;
-    std::string allow;                 // "GET, HEAD": the path exists, the method does not; empty: 404
+    std::string allow;  // "GET, HEAD": the path exists, the method does not; empty: 404
   };
   [[nodiscard]] Match match(std::string_view method, std::string_view path) const;
   [[nodiscard]] const std::vector<Route>& routes() const { return routes_; }

@@ -12,15 +12,15 @@ namespace roost {
 enum class MessageState { queued, claimed, answered, dead };
 
 struct Message {
-  std::string id;                  // 16 lower-case hex digits: its sequence number, so ids sort as they were sent
-  std::string text;                // 1 byte to 64 KiB of UTF-8
+  std::string id;    // 16 lower-case hex digits: its sequence number, so ids sort as they were sent
+  std::string text;  // 1 byte to 64 KiB of UTF-8
   std::int64_t created_at_us = 0;
   MessageState state = MessageState::queued;
   std::int64_t attempt = 0;        // how often it was claimed
   std::int64_t visible_at_us = 0;  // a claimed message is offered again from then on
   std::string claim;               // the present claim's token; an ack must carry it where it was given
   std::int64_t answered_at_us = 0;
-  Json reply;                      // what the ack carried; null: nothing
+  Json reply;  // what the ack carried; null: nothing
   bool operator==(const Message&) const = default;
 };
 

@@ -15,38 +15,38 @@ struct Skipped {
   std::string kind;    // "file", "directory", "symlink", "socket", "fifo", "device"
   std::string reason;  // "unreadable", "changed", "vanished", "unsupported"
   std::int64_t count = 0;
-  std::string example; // one path, escaped and cut
+  std::string example;  // one path, escaped and cut
   bool operator==(const Skipped&) const = default;
 };
 
 struct Receipt {
   std::string backup_id;
-  std::string archive;            // the object's name
+  std::string archive;  // the object's name
   std::string session_id;
   std::string operation_id;
   std::string volume_uid;
-  std::int64_t files = 0;         // entries of every kind that the archive holds
-  std::int64_t bytes = 0;         // of regular files, uncompressed
+  std::int64_t files = 0;  // entries of every kind that the archive holds
+  std::int64_t bytes = 0;  // of regular files, uncompressed
   std::int64_t archive_bytes = 0;
-  std::string archive_sha256;     // hex, of the stored object as re-read
-  std::string tree_hash;          // hex, over the manifest
+  std::string archive_sha256;  // hex, of the stored object as re-read
+  std::string tree_hash;       // hex, over the manifest
   std::int64_t made_at_us = 0;
   std::int64_t verified_at_us = 0;  // 0: its verification did not re-read the archive
-  bool live = false;              // taken while a workload could write: never release-grade
-  bool exclusions = false;        // something was left out on request: never release-grade
-  bool empty_volume = false;      // there was nothing to save
+  bool live = false;                // taken while a workload could write: never release-grade
+  bool exclusions = false;          // something was left out on request: never release-grade
+  bool empty_volume = false;        // there was nothing to save
   std::vector<Skipped> skipped;
   bool operator==(const Receipt&) const = default;
 };
 
 struct BackupRecord {
-  std::string id;                 // "{session}-{time}"
+  std::string id;  // "{session}-{time}"
   std::string session_id;
   std::string user_id;
   std::string archive;
   std::int64_t created_at_us = 0;
-  std::string state;              // "started", "verified"
-  Receipt receipt;                // as far as known
+  std::string state;  // "started", "verified"
+  Receipt receipt;    // as far as known
   bool operator==(const BackupRecord&) const = default;
 };
 

@@ -39,9 +39,9 @@ struct Size {
 
 // A volume's identity. `token` is ours and known before the volume is made; `uid` is the platform's, known after.
 struct Volume {
-  std::string name;              // "pvc-{uuid}"; later generations "pvc-{uuid}-g{n}"
-  std::string token;             // 32 hex digits
-  std::string uid;               // empty until it was made
+  std::string name;   // "pvc-{uuid}"; later generations "pvc-{uuid}-g{n}"
+  std::string token;  // 32 hex digits
+  std::string uid;    // empty until it was made
   std::int64_t generation = 0;
   std::int64_t size_bytes = 5 * (std::int64_t{1} << 30);
   bool operator==(const Volume&) const = default;
@@ -49,14 +49,14 @@ struct Volume {
 
 // The last observation worth keeping; a fuller one is in the read model only.
 struct Observed {
-  int replicas = 0;            // workloads that are not ending: 0 or 1
+  int replicas = 0;  // workloads that are not ending: 0 or 1
   bool ready = false;
-  std::string incarnation;     // of the workload; empty: none
-  Size size;                   // in force; meaningless while replicas is 0
-  std::string endpoint;        // "unix:PATH" or "tcp:HOST:PORT"; empty: none
-  std::string reason;          // CamelCase, e.g. "CrashLoop"; empty: nothing to say
+  std::string incarnation;  // of the workload; empty: none
+  Size size;                // in force; meaningless while replicas is 0
+  std::string endpoint;     // "unix:PATH" or "tcp:HOST:PORT"; empty: none
+  std::string reason;       // CamelCase, e.g. "CrashLoop"; empty: nothing to say
   std::string message;
-  Json isolation;              // what isolation and limits are in force, for the document of the session
+  Json isolation;  // what isolation and limits are in force, for the document of the session
   bool operator==(const Observed&) const = default;
 };
 
@@ -65,23 +65,23 @@ enum class OperationStep { stop, backup, verify, release_workload, release_volum
 
 // Work in progress on a session that outlives a crash.
 struct Operation {
-  std::string id;              // 8 hex digits
+  std::string id;  // 8 hex digits
   OperationKind kind = OperationKind::remove;
   OperationStep step = OperationStep::stop;
-  std::int64_t attempt = 1;    // of the present step's task
-  bool skip_backup = false;    // asked for by an admin
-  bool override_losses = false;  // an admin accepted what the backup had to skip
-  std::string archive;         // the archive's name, chosen before its task starts
-  std::string backup_id;       // of the catalogue record
+  std::int64_t attempt = 1;        // of the present step's task
+  bool skip_backup = false;        // asked for by an admin
+  bool override_losses = false;    // an admin accepted what the backup had to skip
+  std::string archive;             // the archive's name, chosen before its task starts
+  std::string backup_id;           // of the catalogue record
   std::optional<Receipt> receipt;  // set by verify only
   std::int64_t started_at_us = 0;
-  std::string reason;          // why it waits or failed last; CamelCase; empty: it goes on
+  std::string reason;  // why it waits or failed last; CamelCase; empty: it goes on
   std::string message;
   bool operator==(const Operation&) const = default;
 };
 
 struct Session {
-  std::string id;              // 8 lower-case hex digits; "uuid" in the API
+  std::string id;  // 8 lower-case hex digits; "uuid" in the API
   std::string user_id;
   std::int64_t created_at_us = 0;
   std::int64_t last_activity_us = 0;
@@ -94,13 +94,13 @@ struct Session {
 
   Volume volume;
   Phase phase = Phase::pending;
-  std::string reason;          // why the phase is what it is, where that needs saying
+  std::string reason;  // why the phase is what it is, where that needs saying
   std::string message;
   Observed observed;
   std::optional<Operation> operation;
 
-  std::int64_t queue_length = 0;     // chat messages that are not acknowledged
-  std::int64_t failures = 0;         // consecutive; drives the backoff
+  std::int64_t queue_length = 0;  // chat messages that are not acknowledged
+  std::int64_t failures = 0;      // consecutive; drives the backoff
   std::int64_t next_attempt_at_us = 0;
 
   bool operator==(const Session&) const = default;

@@ -61,8 +61,8 @@ enum roost_code {
 typedef struct roost_error {
   uint32_t size;
   int32_t code;
-  uint64_t retry_after_ms;                   /* 0: not stated */
-  char message[ROOST_ERROR_MESSAGE_MAX];     /* NUL-terminated: what, where, what to do; never a secret */
+  uint64_t retry_after_ms;               /* 0: not stated */
+  char message[ROOST_ERROR_MESSAGE_MAX]; /* NUL-terminated: what, where, what to do; never a secret */
 } roost_error;
 
 /* ---- values ------------------------------------------------------------------------------------------------------- */
@@ -184,8 +184,8 @@ typedef struct roost_store {
   int32_t (*get)(roost_instance*, const roost_call*, roost_bytes partition, roost_bytes key, const roost_sink*, roost_error*);
   /* [worker] Up to `limit` records {key, value, revision} whose key starts with `prefix` and is greater than `after` (empty:
    * from the first), in byte order of the key. */
-  int32_t (*scan)(roost_instance*, const roost_call*, roost_bytes partition, roost_bytes prefix, roost_bytes after, uint32_t limit,
-                  const roost_sink*, roost_error*);
+  int32_t (*scan)(roost_instance*, const roost_call*, roost_bytes partition, roost_bytes prefix, roost_bytes after,
+                  uint32_t limit, const roost_sink*, roost_error*);
   /* [worker] All conditions hold and all operations are done, or nothing is: ROOST_CONFLICT, the message naming the key. One
    * record {key, revision} an operation, in order; of an append the key is the whole key, of a delete the revision is 0. */
   int32_t (*commit)(roost_instance*, const roost_call*, roost_bytes partition, roost_array conditions, roost_array operations,
@@ -193,8 +193,8 @@ typedef struct roost_store {
   /* [worker] How many documents there are under a prefix. */
   int32_t (*count)(roost_instance*, const roost_call*, roost_bytes partition, roost_bytes prefix, uint64_t* count, roost_error*);
   /* [worker] A lease by name. ACQUIRE: if free, expired or the holder's own; a new holder gets a greater epoch. RENEW and
-   * RELEASE: ROOST_CONFLICT where it is not the holder's any more. One record {key: holder, value: JSON {"epoch":n,"remaining_ms":n}};
-   * on ROOST_CONFLICT too, about the present holder. */
+   * RELEASE: ROOST_CONFLICT where it is not the holder's any more. One record {key: holder, value: JSON
+   * {"epoch":n,"remaining_ms":n}}; on ROOST_CONFLICT too, about the present holder. */
   int32_t (*lease)(roost_instance*, const roost_call*, roost_bytes name, roost_bytes holder, int32_t action, uint64_t ttl_ms,
                    const roost_sink*, roost_error*);
   /* [worker, watch lane] Hints of what changed since `resume` (empty: from now): records {key: partition + '\n' + key,
@@ -216,17 +216,19 @@ typedef struct roost_compute {
   uint32_t size;
   uint32_t max_concurrency;
   /* [worker] Makes the workspace as the spec says: volume, workload, size. Answers the workspace as it is then; it does not wait
-   * for it to become ready. ROOST_CONFLICT: spec.generation is older than one already applied, or the volume is not the one expected. */
+   * for it to become ready. ROOST_CONFLICT: spec.generation is older than one already applied, or the volume is not the one that
+   * was expected. */
   int32_t (*apply)(roost_instance*, const roost_call*, roost_bytes spec, const roost_sink*, roost_error*);
   /* [worker] The workspace as it is. A workspace of which nothing exists is not an error: its parts say "none" and "missing". */
   int32_t (*observe)(roost_instance*, const roost_call*, roost_bytes id, uint32_t flags, const roost_sink*, roost_error*);
-  /* [worker] Up to `limit` workspaces of which anything exists, ordered by id, from after `after`: {key: id, value: workspace}. */
+  /* [worker] Up to `limit` workspaces of which anything exists, ordered by id, from after `after`: {key: id, value:
+   * workspace}. */
   int32_t (*list)(roost_instance*, const roost_call*, roost_bytes after, uint32_t limit, const roost_sink*, roost_error*);
   /* [worker, watch lane] As the store's watch; {key: id}: observe it again. */
   int32_t (*watch)(roost_instance*, const roost_call*, roost_bytes resume, const roost_sink*, roost_error*);
-  /* [worker] request: {"id","part":"workload"|"volume","incarnation"|"uid"}. Gone already is success; another incarnation or uid is
-   * ROOST_CONFLICT; a volume that a workload or task still uses is ROOST_CONFLICT. ROOST_OK means gone, and for a workload that
-   * none of its processes is left. */
+  /* [worker] request: {"id","part":"workload"|"volume","incarnation"|"uid"}. Gone already is success; another incarnation or uid
+   * is ROOST_CONFLICT; a volume that a workload or task still uses is ROOST_CONFLICT. ROOST_OK means gone, and for a workload
+   * that none of its processes is left. */
   int32_t (*remove)(roost_instance*, const roost_call*, roost_bytes request, const roost_sink*, roost_error*);
   /* [worker] Starts a task (backup, verify, restore) beside the volume; its (operation, attempt) names it, so a repeated start
    * finds it. Does not wait for its end. ROOST_CONFLICT: the volume is not the one expected. */
@@ -255,18 +257,21 @@ typedef struct roost_backup {
   int32_t (*put_begin)(roost_instance*, const roost_call*, roost_bytes name, roost_put** put, roost_error*);
   /* [worker] Appends bytes, at most 8 MiB a call. */
   int32_t (*put_part)(roost_instance*, const roost_call*, roost_put* put, roost_bytes data, roost_error*);
-  /* [worker] Makes it durable, then visible, and answers {key: name, value: JSON {"size":n,..}}; `put` is gone whatever is answered.
-   * ROOST_EXISTS: an object of that name is there; it is left as it was. */
+  /* [worker] Makes it durable, then visible, and answers {key: name, value: JSON {"size":n,..}}; `put` is gone whatever is
+   * answered. ROOST_EXISTS: an object of that name is there; it is left as it was. */
   int32_t (*put_commit)(roost_instance*, const roost_call*, roost_put* put, const roost_sink*, roost_error*);
   /* [worker] Throws away what was begun. */
   void (*put_abort)(roost_instance*, roost_put* put);
-  /* [worker] Up to `limit` objects in byte order of the name, from after `after`: {key: name, value: JSON {"size":n,"modified":us}}. */
-  int32_t (*list)(roost_instance*, const roost_call*, roost_bytes prefix, roost_bytes after, uint32_t limit, const roost_sink*, roost_error*);
+  /* [worker] Up to `limit` objects in byte order of the name, from after `after`: {key: name, value: JSON
+   * {"size":n,"modified":us}}. */
+  int32_t (*list)(roost_instance*, const roost_call*, roost_bytes prefix, roost_bytes after, uint32_t limit, const roost_sink*,
+                  roost_error*);
   /* [worker] One such record; ROOST_NOT_FOUND. */
   int32_t (*stat)(roost_instance*, const roost_call*, roost_bytes name, const roost_sink*, roost_error*);
   /* [worker] The bytes [offset, offset+length) as records {value}, from the storage itself where it can (not from a cache of what
    * was just written). Fewer only at the object's end. length at most 8 MiB. */
-  int32_t (*read)(roost_instance*, const roost_call*, roost_bytes name, uint64_t offset, uint64_t length, const roost_sink*, roost_error*);
+  int32_t (*read)(roost_instance*, const roost_call*, roost_bytes name, uint64_t offset, uint64_t length, const roost_sink*,
+                  roost_error*);
   /* [worker] Absent is success. */
   int32_t (*remove)(roost_instance*, const roost_call*, roost_bytes name, roost_error*);
 } roost_backup;
