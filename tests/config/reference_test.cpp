@@ -89,7 +89,7 @@ TEST(Reference, The_documentation_holds_the_table_of_the_schema) {
 // Every setting of a shipped plugin stands in the documentation.
 TEST(Reference, The_documentation_names_every_key_of_the_plugins_of_the_default) {
   const std::string text = read(ROOST_SOURCE_DIR "/docs/configuration.md");
-  for (const char* folder : {"store/sqlite", "compute/process", "backup/directory"}) {
+  for (const char* folder : {"store/sqlite", "compute/process", "compute/kubernetes", "backup/directory"}) {
     const auto manifest = Json::parse(read(ROOST_SOURCE_DIR "/plugins/" + std::string(folder) + "/manifest.json.in"));
     ASSERT_TRUE(manifest.ok()) << folder;
     const auto section = text.find("## " + (*manifest)["name"].as_string());
