@@ -76,13 +76,14 @@ double Random::uniform() {
   return static_cast<double>(value >> 11) * 0x1.0p-53;
 }
 
+// Never destroyed: a thread that outlives main, as the one that ends a stop which takes too long, still asks them.
 Clock& system_clock() {
-  static SystemClock clock;
+  static SystemClock& clock = *new SystemClock;
   return clock;
 }
 
 Random& system_random() {
-  static SystemRandom random;
+  static SystemRandom& random = *new SystemRandom;
   return random;
 }
 
