@@ -6,6 +6,7 @@ namespace roost::http {
 namespace {
 
 constexpr std::size_t kUnsentMax = 16 << 10;       // more than this unsent: the client's next request waits
+constexpr int kRequestsPerTurn = 32;               // of a client that pipes requests together: then it is the others' turn
 constexpr std::size_t kKeepStorage = 4 << 10;      // of an idle connection's input
 constexpr std::int64_t kLingerNs = 2'000'000'000;  // to let a client read an answer that came before its request's end
 constexpr int kTunnelPatience = 5;                 // times the request deadline: a tunnel may rest longer than a request
@@ -123,6 +124,7 @@ void Connection::resume() {
 
 void Connection::turn() {
   in_turn_ = true;
+  requests_in_turn_ = 0;
   bool again = true;
   while (again && phase_ != Phase::closed) {
     while (phase_ != Phase::closed && step()) {
@@ -163,9 +165,14 @@ bool Connection::step_head() {
     phase_ = Phase::closing;
     return true;
   }
+  if (requests_in_turn_ >= kRequestsPerTurn) {
+    yield();
+    return false;
+  }
   const auto read = reader_.next(input_, request_);
   input_.remove_prefix(read.consumed);
   if (read.event == RequestReader::Event::head) {
+    ++requests_in_turn_;
     try {
       begin_request();
     } catch (...) {  // a gatekeeper's defect
@@ -181,6 +188,17 @@ bool Connection::step_head() {
   if (input_.empty()) return true;
   refuse_framing(400, "the connection ended in the middle of a header");
   return true;
+}
+
+void Connection::yield() {
+  if (yielded_) return;
+  yielded_ = true;
+  loop_->post([self = weak_from_this()] {
+    const auto connection = self.lock();
+    if (!connection) return;
+    connection->yielded_ = false;
+    connection->resume();
+  });
 }
 
 bool Connection::step_body() {
@@ -324,7 +342,7 @@ int Connection::wanted() const {
   if (input_ended_) return write;
   bool read = false;
   switch (phase_) {
-    case Phase::head: read = out_.size() < kUnsentMax; break;
+    case Phase::head: read = out_.size() < kUnsentMax && !yielded_; break;
     case Phase::body:
     case Phase::lingering: read = true; break;
     case Phase::answering:

@@ -50,6 +50,7 @@ class Connection final : public Pollable, public ProxyClient, public std::enable
   void turn();                // run the machine, flush, decide what to wait for
   [[nodiscard]] bool step();  // one transition; false: it needs something from outside
   [[nodiscard]] bool step_head();
+  void yield();
   [[nodiscard]] bool step_body();
   [[nodiscard]] bool step_answering();
   [[nodiscard]] bool step_streaming();
@@ -86,6 +87,8 @@ class Connection final : public Pollable, public ProxyClient, public std::enable
 
   Phase phase_ = Phase::head;
   bool in_turn_ = false;
+  int requests_in_turn_ = 0;
+  bool yielded_ = false;  // its requests wait until the loop has served the others
   bool input_ended_ = false;
   bool keep_alive_ = true;
   bool request_read_ = true;  // the present request's last byte has been read

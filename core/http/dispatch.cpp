@@ -25,6 +25,7 @@ bool lacks_length(const Request& request, const Framing& framing) {
 }  // namespace
 
 void Connection::begin_request() {
+  header_.disarm();
   began_ns_ = system_clock().monotonic_ns();
   context_->counters.requests.fetch_add(1, std::memory_order_relaxed);
   const Framing& framing = reader_.framing();
@@ -211,6 +212,7 @@ void Connection::end_of_answer() {
   route_ = nullptr;
   ++serial_;  // a late answer finds nobody
   in_flight_.release();
+  whole_.disarm();  // the next request has a time of its own, even where its first bytes are here already
   if (request_.body.capacity() > kSkipMax) request_.body = std::string();
   phase_ = keep_alive_ ? Phase::head : Phase::closing;
 }
@@ -235,7 +237,10 @@ void Connection::begin_proxy() {
   if (framing.has_body() && framing.expect_continue && !framing.http10 && input_.empty())
     out_.append("HTTP/1.1 100 Continue\r\n\r\n");
   on_upstream_error_ = std::move(decision.on_upstream_error);
-  proxy_ = std::make_shared<ProxyExchange>(loop_, *this, std::move(*decision.upstream));
+  const ServerOptions& options = context_->options;
+  const ProxyExchange::Limits limits{std::chrono::nanoseconds(options.proxy_answer_deadline).count(),
+                                     std::chrono::nanoseconds(options.proxy_idle_timeout).count()};
+  proxy_ = std::make_shared<ProxyExchange>(loop_, *this, std::move(*decision.upstream), limits);
   proxied_count_.hold(context_->counters.proxied);
   phase_ = Phase::proxying;
   proxy_->start(request_, framing);

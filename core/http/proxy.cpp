@@ -11,8 +11,7 @@ namespace {
 
 constexpr std::int64_t kMillisecond = 1'000'000;
 constexpr std::int64_t kConnectNs = 10'000 * kMillisecond;
-constexpr std::int64_t kAnswerNs = 300'000 * kMillisecond;  // for the head of an answer, once the request is complete
-constexpr std::int64_t kRetryNs = 20 * kMillisecond;        // where a listener's queue is full
+constexpr std::int64_t kRetryNs = 20 * kMillisecond;  // where a listener's queue is full
 constexpr int kConnectTries = 250;
 constexpr std::int64_t kReportNs = 1'000 * kMillisecond;
 
@@ -40,8 +39,8 @@ bool replaced(std::string_view name) {
 
 }  // namespace
 
-ProxyExchange::ProxyExchange(std::shared_ptr<Loop> loop, ProxyClient& client, Upstream upstream)
-    : loop_(std::move(loop)), client_(&client), upstream_(std::move(upstream)) {}
+ProxyExchange::ProxyExchange(std::shared_ptr<Loop> loop, ProxyClient& client, Upstream upstream, Limits limits)
+    : loop_(std::move(loop)), client_(&client), upstream_(std::move(upstream)), limits_(limits) {}
 
 ProxyExchange::~ProxyExchange() = default;
 
@@ -110,7 +109,7 @@ void ProxyExchange::connected() {
     return;
   }
   connecting_ = false;
-  loop_->arm(waiting_, kAnswerNs);
+  loop_->arm(waiting_, limits_.answer_ns);
   flush();
 }
 
@@ -139,8 +138,7 @@ void ProxyExchange::send_end() {
   } else if (chunked_up_ && !up_dead_) {
     up_.append("0\r\n\r\n");
   }
-  if (!connecting_) loop_->arm(waiting_, kAnswerNs);
-  if (state_ != State::waiting) waiting_.disarm();
+  if (!connecting_ && state_ == State::waiting) loop_->arm(waiting_, limits_.answer_ns);
   flush();
   wait();
 }
@@ -148,7 +146,10 @@ void ProxyExchange::send_end() {
 void ProxyExchange::flush() {
   if (!socket_ || connecting_) return;
   std::int64_t sent = 0;
-  if (up_.flush(*socket_, sent) == OutBuffer::Flush::failed) {
+  const auto result = up_.flush(*socket_, sent);
+  // An upload may take its time: the upstream owes its answer from the last byte that it took.
+  if (sent > 0 && state_ == State::waiting) loop_->arm(waiting_, limits_.answer_ns);
+  if (result == OutBuffer::Flush::failed) {
     // An upstream may answer early and close; what it said is still to be read. A tunnel has no such answer.
     up_dead_ = true;
     up_.clear();
@@ -226,7 +227,7 @@ void ProxyExchange::take(std::string_view input) {
 }
 
 bool ProxyExchange::take_head() {
-  waiting_.disarm();
+  loop_->arm(waiting_, limits_.idle_ns);
   status_ = reader_.status();
   if (status_ == 101 && !wants_upgrade_) {
     fail(Code::unavailable, "the upstream switched protocols without being asked");
@@ -315,6 +316,8 @@ void ProxyExchange::expired(Deadline& deadline) {
   } else if (state_ == State::waiting) {
     fail(Code::deadline,
          connecting_ || !socket_ ? "the upstream does not accept the connection" : "the upstream does not answer");
+  } else if (state_ == State::answering || state_ == State::tunnel) {
+    state_ = State::broken;  // TCP keep-alive finds a peer that is gone; this finds one that is there and has died inside
   }
   if (client_ != nullptr) client_->proxy_event();
 }
@@ -332,6 +335,7 @@ void ProxyExchange::close() {
 void ProxyExchange::count(std::int64_t up, std::int64_t down) {
   up_bytes_ += up;
   down_bytes_ += down;
+  if (state_ == State::answering || state_ == State::tunnel) loop_->arm(waiting_, limits_.idle_ns);
   report_traffic(false);
 }
 

@@ -38,7 +38,12 @@ class ProxyExchange final : public Pollable, public std::enable_shared_from_this
     tunnel,     // after a 101
   };
 
-  ProxyExchange(std::shared_ptr<Loop> loop, ProxyClient& client, Upstream upstream);
+  struct Limits {
+    std::int64_t answer_ns = 0;  // for the head of an answer, once the upstream takes no more of the request
+    std::int64_t idle_ns = 0;    // without a byte in either direction, once the head was passed on
+  };
+
+  ProxyExchange(std::shared_ptr<Loop> loop, ProxyClient& client, Upstream upstream, Limits limits);
   ~ProxyExchange() override;
 
   void start(const Request& request, const Framing& framing);
@@ -79,6 +84,7 @@ class ProxyExchange final : public Pollable, public std::enable_shared_from_this
   const std::shared_ptr<Loop> loop_;
   ProxyClient* client_;
   const Upstream upstream_;
+  const Limits limits_;
   std::optional<Poco::Net::StreamSocket> socket_;
   State state_ = State::waiting;
   Error error_;
@@ -92,7 +98,7 @@ class ProxyExchange final : public Pollable, public std::enable_shared_from_this
   ResponseReader reader_;
   std::int64_t up_bytes_ = 0, down_bytes_ = 0, reported_ns_ = 0;
   Deadline retry_{*this};    // of a connection attempt
-  Deadline waiting_{*this};  // for the connection, then for the answer's head
+  Deadline waiting_{*this};  // for the connection, then for the answer's head, then for any byte at all
 };
 
 }  // namespace roost::http

@@ -1,68 +1,37 @@
 #include "http/request_reader.hpp"
 
 #include <algorithm>
-#include <boost/asio/buffer.hpp>
-#include <boost/beast/http/basic_parser.hpp>
-#include <cctype>
 #include <limits>
 #include <optional>
 
+#include "http/chunk_parser.hpp"
 #include "http/head_scanner.hpp"
 #include "http/target.hpp"
 
 namespace roost::http {
 namespace {
 
-namespace beast = boost::beast;
-using ErrorCode = beast::error_code;
-using BeastView = beast::string_view;
-
-std::string_view view(BeastView text) { return {text.data(), text.size()}; }
-
 constexpr std::size_t kAroundTarget = 64;  // method and version
 constexpr int kLeadingEmptyLines = 4;      // RFC 9112 section 2.2 asks to skip at least one
-
-// Whether so few bytes can still become a chunk's header; the line end of the chunk before it may come first.
-bool may_begin_chunk(std::string_view bytes) {
-  if (bytes.substr(0, 1) == "\r") bytes.remove_prefix(1);
-  if (bytes.substr(0, 1) == "\n") bytes.remove_prefix(1);
-  return bytes.empty() || std::isxdigit(static_cast<unsigned char>(bytes.front())) != 0;
-}
-
-// The shortest chunk there is, "0\r\n\r\n". Beast 1.74 asserts that it gets as much of the last chunk at once.
-constexpr std::size_t kChunkMin = 5;
 
 }  // namespace
 
 struct RequestReader::Impl {
-  // Collects what Beast finds. Trailer fields (after the head) are read and dropped: nobody asked for them.
-  class Parser final : public beast::http::basic_parser<true> {
+  class Parser final : public ChunkParser<true> {
    public:
     Parser(Impl& owner, Request& request) : owner_(owner), request_(request) {}
-    std::string_view piece;
-    std::uint64_t chunk_left = 0;
 
    private:
-    void on_request_impl(beast::http::verb, BeastView method, BeastView target, int version, ErrorCode&) override {
+    void on_request_impl(beast::http::verb, BeastView method, BeastView target, int version, BeastError&) override {
       request_.method.assign(method.data(), method.size());
       request_.target.assign(target.data(), target.size());
       owner_.framing.http10 = version < 11;
     }
-    void on_response_impl(int, BeastView, int, ErrorCode&) override {}
-    void on_field_impl(beast::http::field field, BeastView name, BeastView value, ErrorCode& error) override {
+    void on_response_impl(int, BeastView, int, BeastError&) override {}
+    void on_field_impl(beast::http::field field, BeastView name, BeastView value, BeastError& error) override {
       if (!owner_.in_head) return;
       if (!owner_.field(field, view(name), view(value), request_)) error = beast::http::error::bad_field;
     }
-    void on_header_impl(ErrorCode&) override {}
-    void on_body_init_impl(boost::optional<std::uint64_t> const&, ErrorCode&) override {}
-    std::size_t on_body_impl(BeastView body, ErrorCode&) override { return body.size(); }
-    void on_chunk_header_impl(std::uint64_t size, BeastView, ErrorCode&) override { chunk_left = size; }
-    std::size_t on_chunk_body_impl(std::uint64_t, BeastView body, ErrorCode&) override {
-      piece = view(body);
-      chunk_left -= body.size();
-      return body.size();
-    }
-    void on_finish_impl(ErrorCode&) override {}
 
     Impl& owner_;
     Request& request_;
@@ -83,8 +52,8 @@ struct RequestReader::Impl {
     scanner.reset();
     parser.reset();
     in_head = true;
-    hosts = headers = 0;
-    te_seen = te_unknown = cl_seen = upgrade_seen = false;
+    hosts = headers = upgrades = 0;
+    te_seen = te_unknown = cl_seen = websocket = false;
     state = State::head;
   }
 
@@ -107,9 +76,10 @@ struct RequestReader::Impl {
   std::string detail;
   std::uint64_t left = 0;  // of a sized body
   int hosts = 0;
+  int upgrades = 0;
   std::size_t headers = 0;
   bool in_head = true;
-  bool te_seen = false, te_unknown = false, cl_seen = false, upgrade_seen = false;
+  bool te_seen = false, te_unknown = false, cl_seen = false, websocket = false;
   int empty_lines = 0;
 };
 
@@ -154,7 +124,10 @@ bool RequestReader::Impl::field(beast::http::field id, std::string_view name, st
         framing.expect_unknown = true;
       }
       return true;
-    case field::upgrade: upgrade_seen = true; return true;
+    case field::upgrade:
+      ++upgrades;
+      websocket = equals_ignoring_case(value, "websocket");
+      return true;
     default: return true;
   }
 }
@@ -195,7 +168,7 @@ RequestReader::Step RequestReader::Impl::parse_head(std::string_view head, std::
   parser.emplace(*this, request);
   parser->header_limit(static_cast<std::uint32_t>(std::min<std::size_t>(limits.header_bytes + 1024, 1U << 30)));
   parser->body_limit(std::numeric_limits<std::uint64_t>::max());  // routes have limits of their own; none means 0 to Beast 1.74
-  ErrorCode error;
+  BeastError error;
   const std::size_t consumed = parser->put(boost::asio::buffer(head.data(), head.size()), error);
   if (error == beast::http::error::bad_version) return refuse(505, "only HTTP/1.1 and HTTP/1.0 are spoken here");
   if (error == beast::http::error::bad_content_length && detail.empty()) {
@@ -220,7 +193,9 @@ RequestReader::Step RequestReader::Impl::check_head(std::size_t consumed, Reques
   if (auto refused = check_framing()) return *refused;
   if (auto refused = check_target(request)) return *refused;
   framing.keep_alive = parser->keep_alive();
-  framing.upgrade = upgrade_seen && parser->upgrade() && !framing.http10 && !framing.has_body();
+  // Nothing else is upgraded to: with "h2c" a client would speak to the upstream unseen, past every header that is set or
+  // removed.
+  framing.upgrade = upgrades == 1 && websocket && parser->upgrade() && !framing.http10 && !framing.has_body();
   state = framing.chunked ? State::chunked_body : framing.length > 0 ? State::sized_body : State::over;
   left = framing.length;
   empty_lines = 0;
@@ -274,28 +249,15 @@ RequestReader::Step RequestReader::Impl::read_sized(std::string_view input) {
   return {Event::body, piece.size(), piece};
 }
 
-// Without `eager`, Beast stops after each element, so that a piece is handed over before the next chunk's header is read.
 RequestReader::Step RequestReader::Impl::read_chunked(std::string_view input) {
-  std::size_t consumed = 0;
-  while (true) {
-    parser->piece = {};
-    ErrorCode error;
-    const std::string_view rest = input.substr(consumed);
-    const bool enough = rest.size() >= (parser->chunk_left > 0 ? 1 : kChunkMin);
-    const std::size_t used = !enough ? 0 : parser->put(boost::asio::buffer(rest.data(), rest.size()), error);
-    consumed += used;
-    if (error && error != beast::http::error::need_more) return refuse(400, "malformed chunked body: " + error.message());
-    if (parser->is_done()) {
-      begin();
-      return {Event::complete, consumed, {}};
-    }
-    if (!parser->piece.empty()) return {Event::body, consumed, parser->piece};
-    if (used == 0) {
-      if (!enough && parser->chunk_left == 0 && !may_begin_chunk(rest)) return refuse(400, "malformed chunked body: bad chunk");
-      if (rest.size() > limits.header_bytes) return refuse(400, "a chunk's header or the trailer is too long");
-      return {Event::more, consumed, {}};
-    }
+  ChunkStep step = read_chunk(*parser, input, limits.header_bytes);
+  switch (step.event) {
+    case ChunkStep::Event::piece: return {Event::body, step.consumed, step.piece};
+    case ChunkStep::Event::more: return {Event::more, step.consumed, {}};
+    case ChunkStep::Event::complete: begin(); return {Event::complete, step.consumed, {}};
+    case ChunkStep::Event::refused: break;
   }
+  return refuse(400, "malformed chunked body: " + step.why);
 }
 
 RequestReader::RequestReader(ReaderLimits limits) : impl_(std::make_unique<Impl>(limits)) {}

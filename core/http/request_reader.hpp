@@ -28,7 +28,7 @@ struct Framing {
   std::uint64_t length = 0;
   bool expect_continue = false;
   bool expect_unknown = false;    // an expectation that nobody can meet: 417
-  bool upgrade = false;           // Connection: upgrade with an Upgrade header
+  bool upgrade = false;           // Connection: Upgrade with Upgrade: websocket
   std::string_view path_refusal;  // why there is no normalised path; empty: there is one
 
   [[nodiscard]] bool has_body() const { return chunked || length > 0; }

@@ -1,10 +1,9 @@
 #include "http/response_reader.hpp"
 
 #include <algorithm>
-#include <boost/asio/buffer.hpp>
-#include <boost/beast/http/basic_parser.hpp>
 #include <limits>
 
+#include "http/chunk_parser.hpp"
 #include "http/head_scanner.hpp"
 #include "http/target.hpp"
 #include "http/writer.hpp"
@@ -12,32 +11,21 @@
 namespace roost::http {
 namespace {
 
-namespace beast = boost::beast;
-using ErrorCode = beast::error_code;
-using BeastView = beast::string_view;
-
 constexpr std::size_t kHeadMax = 64 << 10;
 constexpr int kHeadersMax = 256;
 constexpr int kInformationalMax = 16;
 
-std::string_view view(BeastView text) { return {text.data(), text.size()}; }
-
-// The shortest chunk there is, "0\r\n\r\n". Beast 1.74 asserts that it gets as much of the last chunk at once.
-constexpr std::size_t kChunkMin = 5;
-
 }  // namespace
 
 struct ResponseReader::Impl {
-  class Parser final : public beast::http::basic_parser<false> {
+  class Parser final : public ChunkParser<false> {
    public:
     explicit Parser(Impl& owner) : owner_(owner) {}
-    std::string_view piece;
-    std::uint64_t chunk_left = 0;
 
    private:
-    void on_request_impl(beast::http::verb, BeastView, BeastView, int, ErrorCode&) override {}
-    void on_response_impl(int code, BeastView, int, ErrorCode&) override { owner_.status = code; }
-    void on_field_impl(beast::http::field field, BeastView name, BeastView value, ErrorCode& error) override {
+    void on_request_impl(beast::http::verb, BeastView, BeastView, int, BeastError&) override {}
+    void on_response_impl(int code, BeastView, int, BeastError&) override { owner_.status = code; }
+    void on_field_impl(beast::http::field field, BeastView name, BeastView value, BeastError& error) override {
       if (!owner_.in_head) return;
       owner_.headers.emplace_back(std::string(), view(value));
       append_lower(owner_.headers.back().first, view(name));
@@ -50,16 +38,6 @@ struct ResponseReader::Impl {
         error = beast::http::error::bad_transfer_encoding;
       }
     }
-    void on_header_impl(ErrorCode&) override {}
-    void on_body_init_impl(boost::optional<std::uint64_t> const&, ErrorCode&) override {}
-    std::size_t on_body_impl(BeastView body, ErrorCode&) override { return body.size(); }
-    void on_chunk_header_impl(std::uint64_t size, BeastView, ErrorCode&) override { chunk_left = size; }
-    std::size_t on_chunk_body_impl(std::uint64_t, BeastView body, ErrorCode&) override {
-      piece = view(body);
-      chunk_left -= body.size();
-      return body.size();
-    }
-    void on_finish_impl(ErrorCode&) override {}
 
     Impl& owner_;
   };
@@ -106,7 +84,7 @@ ResponseReader::Step ResponseReader::Impl::read_head(std::string_view input, boo
   parser.emplace(*this);
   parser->header_limit(kHeadMax + 1024);
   parser->body_limit(std::numeric_limits<std::uint64_t>::max());
-  ErrorCode error;
+  BeastError error;
   const std::size_t consumed = parser->put(boost::asio::buffer(head.data(), head.size()), error);
   in_head = false;
   if (error || consumed != head.size()) return refuse("its answer is malformed: " + error.message());
@@ -133,27 +111,16 @@ ResponseReader::Step ResponseReader::Impl::read_head(std::string_view input, boo
 }
 
 ResponseReader::Step ResponseReader::Impl::read_chunked(std::string_view input, bool ended) {
-  std::size_t consumed = 0;
-  while (true) {
-    parser->piece = {};
-    ErrorCode error;
-    const std::string_view rest = input.substr(consumed);
-    const bool enough = rest.size() >= (parser->chunk_left > 0 ? 1 : kChunkMin);
-    const std::size_t used = !enough ? 0 : parser->put(boost::asio::buffer(rest.data(), rest.size()), error);
-    consumed += used;
-    if (error && error != beast::http::error::need_more)
-      return refuse("the chunks of its answer are malformed: " + error.message());
-    if (parser->is_done()) {
-      state = State::over;
-      return {Event::complete, consumed, {}};
-    }
-    if (!parser->piece.empty()) return {Event::body, consumed, parser->piece};
-    if (used == 0) {
+  ChunkStep step = read_chunk(*parser, input, kHeadMax);
+  switch (step.event) {
+    case ChunkStep::Event::piece: return {Event::body, step.consumed, step.piece};
+    case ChunkStep::Event::more:
       if (ended) return refuse("its answer breaks off in the body");
-      if (rest.size() > kHeadMax) return refuse("a chunk's header is too long");
-      return {Event::more, consumed, {}};
-    }
+      return {Event::more, step.consumed, {}};
+    case ChunkStep::Event::complete: state = State::over; return {Event::complete, step.consumed, {}};
+    case ChunkStep::Event::refused: break;
   }
+  return refuse("the chunks of its answer are malformed: " + step.why);
 }
 
 ResponseReader::ResponseReader() : impl_(std::make_unique<Impl>()) {}

@@ -31,6 +31,8 @@ struct ServerOptions {
   std::chrono::milliseconds request_deadline{60'000};  // for header and body: 408
   std::chrono::milliseconds idle_timeout{75'000};      // keep-alive
   std::chrono::milliseconds drain_deadline{10'000};
+  std::chrono::milliseconds proxy_answer_deadline{300'000};     // proxied: from the last byte it took to its answer's head
+  std::chrono::milliseconds proxy_idle_timeout{4 * 3'600'000};  // proxied answers and tunnels: no byte either way
   std::size_t stream_buffer = 64 << 10;  // a stream whose client does not read more than this behind is cut off
 };
 

@@ -438,6 +438,85 @@ TEST_F(ProxyTest, HoldsManyTunnelsWithoutAThreadForEach) {
   EXPECT_TRUE(eventually([&] { return server_->statistics().tunnels == 0; }));
 }
 
+// h2c would be a tunnel to the upstream past every header that the gateway sets or removes.
+TEST_F(ProxyTest, PassesOnNoUpgradeButToAWebSocket) {
+  const auto ending = start_proxy([](Wire& wire) {
+    const Message request = take_message(wire);
+    EXPECT_EQ(request.headers.count("upgrade") + request.headers.count("http2-settings"), 0U);
+    wire.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+  });
+  Wire wire = connect();
+  wire.send(get_w("/", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"));
+  EXPECT_EQ(take_message(wire).body, "ok");
+}
+
+TEST_F(ProxyTest, EndsATunnelAndAnAnswerThatRestForTooLong) {
+  options_.proxy_idle_timeout = std::chrono::milliseconds(200);
+  const auto ending = start_proxy([](Wire& wire) {
+    const Message request = take_head(wire);
+    if (request.headers.count("upgrade") != 0) {
+      wire.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    } else {
+      wire.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegun");
+    }
+    EXPECT_TRUE(wire.drain());  // it neither answers nor ends by itself
+  });
+  Wire tunnel = connect();
+  tunnel.send(get_w("/", kUpgrade));
+  EXPECT_EQ(take_head(tunnel).status, 101);
+  EXPECT_TRUE(tunnel.drain());
+  Wire answer = connect();
+  answer.send(get_w("/"));
+  EXPECT_EQ(take_head(answer).status, 200);
+  EXPECT_TRUE(answer.drain());
+  EXPECT_EQ(answer.buffer, "begun");
+  EXPECT_TRUE(eventually([&] { return server_->statistics().open_connections == 0; }));
+}
+
+TEST_F(ProxyTest, KeepsATunnelThatSaysSomethingNowAndThen) {
+  constexpr auto kIdle = std::chrono::milliseconds(1500);
+  options_.proxy_idle_timeout = kIdle;
+  const auto ending = start_proxy([](Wire& wire) {
+    accept_upgrade(wire);
+    for (std::string got = wire.take(1); !got.empty(); got = wire.take(1)) wire.send(got);
+  });
+  Wire tunnel = connect();
+  tunnel.send(get_w("/", kUpgrade));
+  EXPECT_EQ(take_head(tunnel).status, 101);
+  const auto end = std::chrono::steady_clock::now() + 2 * kIdle;
+  while (std::chrono::steady_clock::now() < end) {
+    ASSERT_TRUE(tunnel.send("x"));
+    ASSERT_EQ(tunnel.take(1), "x");
+  }
+}
+
+// The answer is owed from the last byte that the upstream took, however long the upload was on its way.
+TEST_F(ProxyTest, AnUploadMayTakeLongerThanAnAnswer) {
+  constexpr auto kAnswer = std::chrono::milliseconds(1500);
+  options_.proxy_answer_deadline = kAnswer;
+  const auto ending = start_proxy([](Wire& wire) {
+    (void)take_message(wire);
+    wire.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+  });
+  Wire wire = connect();
+  wire.send("POST /up HTTP/1.1\r\nHost: w\r\nTransfer-Encoding: chunked\r\n\r\n");
+  const auto end = std::chrono::steady_clock::now() + 2 * kAnswer;
+  while (std::chrono::steady_clock::now() < end) {
+    ASSERT_TRUE(wire.send("1\r\nx\r\n"));
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));  // it is the upload that takes its time
+  }
+  wire.send("0\r\n\r\n");
+  EXPECT_EQ(take_message(wire).body, "ok");
+}
+
+TEST_F(ProxyTest, AnUpstreamThatDoesNotAnswerInTimeIs504) {
+  options_.proxy_answer_deadline = std::chrono::milliseconds(100);
+  const auto ending = start_proxy([](Wire& wire) { EXPECT_TRUE(wire.drain()); });
+  Wire wire = connect();
+  wire.send(get_w("/"));
+  EXPECT_EQ(take_message(wire).status, 504);
+}
+
 TEST_F(ProxyTest, EndsTunnelsAtADrainAndFinishesAnswers) {
   std::atomic<bool> finish{false};
   const auto ending = start_proxy([&](Wire& wire) {

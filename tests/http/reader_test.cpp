@@ -196,6 +196,11 @@ TEST(Reader, KnowsKeepAliveUpgradeAndExpectations) {
   EXPECT_TRUE(framing("GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n").keep_alive);
   EXPECT_TRUE(framing("GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n").upgrade);
   EXPECT_FALSE(framing("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n").upgrade);
+  const std::string asks = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n";
+  EXPECT_TRUE(framing(asks + "Upgrade: WebSocket\r\n\r\n").upgrade);
+  for (const char* other : {"Upgrade: h2c\r\n", "Upgrade: h2c, websocket\r\n", "Upgrade: h2c\r\nUpgrade: websocket\r\n"}) {
+    EXPECT_FALSE(framing(asks + other + "\r\n").upgrade) << other;
+  }
   EXPECT_FALSE(framing("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n").upgrade);
   EXPECT_TRUE(framing("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: 100-Continue\r\n\r\n").expect_continue);
   EXPECT_TRUE(framing("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: magic\r\n\r\n").expect_unknown);

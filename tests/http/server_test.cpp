@@ -204,6 +204,51 @@ TEST_F(ServerTest, CutsOffSlowHeadersAndBodiesWith408) {
   EXPECT_EQ(server_->statistics().timeouts, 3);
 }
 
+TEST_F(ServerTest, EachOfManyPipedRequestsHasATimeOfItsOwn) {
+  constexpr auto kDeadline = std::chrono::milliseconds(1000);
+  options_.header_deadline = options_.request_deadline = kDeadline;
+  on_loop("GET", "/a", echo);
+  start();
+  Wire wire = connect();
+  const std::string request = get("/a");
+  wire.send(request.substr(0, 5));
+  const auto end = std::chrono::steady_clock::now() + 2 * kDeadline;
+  while (std::chrono::steady_clock::now() < end) {
+    ASSERT_TRUE(wire.send(request.substr(5) + request.substr(0, 5)));  // there is always a beginning without its end
+    ASSERT_EQ(take_message(wire).status, 200);
+  }
+}
+
+TEST_F(ServerTest, AClientThatPipesManyRequestsDoesNotHoldUpTheOthers) {
+  options_.loops = 1;
+  std::atomic<bool> asked{false};
+  std::atomic<int> piped{0}, piped_before{0};
+  on_loop("GET", "/p", [&](const Request& request, const Responder& respond) {
+    if (piped++ == 0) (void)eventually([&] { return asked.load(); });
+    echo(request, respond);
+  });
+  on_loop("GET", "/q", [&](const Request& request, const Responder& respond) {
+    piped_before = piped.load();
+    echo(request, respond);
+  });
+  start();
+  Wire other = connect();
+  other.send(get("/q"));
+  EXPECT_EQ(take_message(other).status, 200);  // so it is with the loop already
+  constexpr int kPiped = 400;
+  std::string many;
+  for (int i = 0; i < kPiped; ++i) many += get("/p");
+  Wire wire = connect();
+  wire.send(many);
+  EXPECT_TRUE(eventually([&] { return piped > 0; }));
+  other.send(get("/q"));
+  asked = true;
+  EXPECT_EQ(take_message(other).status, 200);
+  EXPECT_LT(piped_before, kPiped / 2);
+  for (int i = 0; i < kPiped; ++i) EXPECT_EQ(take_message(wire).status, 200) << i;
+  server_->stop();
+}
+
 TEST_F(ServerTest, ClosesIdleConnections) {
   options_.idle_timeout = std::chrono::milliseconds(100);
   on_loop("GET", "/a", echo);
