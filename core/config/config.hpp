@@ -44,6 +44,7 @@ struct Http {
   std::chrono::milliseconds header_deadline{};
   std::chrono::milliseconds request_deadline{};
   std::chrono::milliseconds idle_timeout{};
+  std::chrono::milliseconds proxy_idle_timeout{};
   std::chrono::milliseconds drain_deadline{};
   std::size_t stream_buffer = 0;
   bool metrics_open = false;                // /metrics is answered without a key

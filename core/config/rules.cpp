@@ -96,6 +96,7 @@ class Interpreter {
     out.header_deadline = in.duration("header_deadline");
     out.request_deadline = in.duration("request_deadline");
     out.idle_timeout = in.duration("idle_timeout");
+    out.proxy_idle_timeout = in.duration("proxy_idle_timeout");
     out.drain_deadline = in.duration("drain_deadline");
     out.stream_buffer = static_cast<std::size_t>(in.size("stream_buffer"));
     out.metrics_open = in.text("metrics") == "open" || (in.text("metrics") == "auto" && out.loopback);

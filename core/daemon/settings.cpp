@@ -82,6 +82,7 @@ http::ServerOptions server_options(const config::Config& config) {
   options.header_deadline = from.header_deadline;
   options.request_deadline = from.request_deadline;
   options.idle_timeout = from.idle_timeout;
+  options.proxy_idle_timeout = from.proxy_idle_timeout;
   options.drain_deadline = from.drain_deadline;
   options.stream_buffer = from.stream_buffer;
   return options;
