@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cctype>
 
 #include "api/impl.hpp"
 
@@ -10,8 +11,12 @@ std::string_view presented_key(const http::Request& request) {
   const std::string_view key = request.header("x-api-key");
   if (!key.empty()) return key;
   const std::string_view authorization = request.header("authorization");
-  constexpr std::string_view kBearer = "Bearer ";
-  return authorization.starts_with(kBearer) ? authorization.substr(kBearer.size()) : std::string_view{};
+  constexpr std::string_view kBearer = "bearer ";  // a scheme's case does not matter (RFC 9110, 11.1)
+  const bool bearer = authorization.size() > kBearer.size() &&
+                      std::equal(kBearer.begin(), kBearer.end(), authorization.begin(), [](char wanted, char given) {
+                        return wanted == static_cast<char>(std::tolower(static_cast<unsigned char>(given)));
+                      });
+  return bearer ? authorization.substr(kBearer.size()) : std::string_view{};
 }
 
 http::Response too_many(std::string_view detail, std::int64_t wait_ns) {

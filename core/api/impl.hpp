@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -77,6 +78,11 @@ class Api::Impl {
   void sleep(const Request&, const Responder&, const PrincipalView&);
   void wake(const Request&, const Responder&, const PrincipalView&);
   void scale(const Request&, const Responder&, const PrincipalView&);
+  struct Action {
+    std::string name, status, message;  // as the guide's answer says them
+  };
+  void act(const Request&, const Responder&, const PrincipalView&, Action action,
+           const std::function<void(std::string id, CommandOptions, Done<SessionView>)>& run);
   void list(const Request&, const Responder&, const PrincipalView&);
   void get(const Request&, const Responder&, const PrincipalView&);
   void access(const Request&, const Responder&, const PrincipalView&);

@@ -66,30 +66,15 @@ void Api::Impl::get(const Request& request, const Responder& respond, const Prin
 void Api::Impl::sleep(const Request& request, const Responder& respond, const PrincipalView& who) {
   Body body = read_body(request);
   if (body.refusal) return respond(*std::move(body.refusal));
-  auto options = command_options(request, who->name);
-  if (!options.ok()) return respond(http::problem(options.error()));
-  const SessionView view = visible(request, respond, who);
-  if (!view) return;
-  const bool dry_run = options->dry_run;
-  engine_.sleep(view->session.id, *std::move(options), [respond, dry_run](Result<SessionView> done) {
-    if (!done.ok()) return respond(failure(done.error()));
-    respond(with_etag(200, action_body((*done)->session.id, "sleep", "sleeping", "Pod queued for sleep", dry_run),
-                      (*done)->revision));
-  });
+  act(request, respond, who, {"sleep", "sleeping", "Pod queued for sleep"},
+      [this](auto id, auto options, auto done) { engine_.sleep(std::move(id), std::move(options), std::move(done)); });
 }
 
 void Api::Impl::wake(const Request& request, const Responder& respond, const PrincipalView& who) {
   Body body = read_body(request);
   if (body.refusal) return respond(*std::move(body.refusal));
-  auto options = command_options(request, who->name);
-  if (!options.ok()) return respond(http::problem(options.error()));
-  const SessionView view = visible(request, respond, who);
-  if (!view) return;
-  const bool dry_run = options->dry_run;
-  engine_.wake(view->session.id, *std::move(options), [respond, dry_run](Result<SessionView> done) {
-    if (!done.ok()) return respond(failure(done.error()));
-    respond(with_etag(200, action_body((*done)->session.id, "wake", "waking", "", dry_run), (*done)->revision));
-  });
+  act(request, respond, who, {"wake", "waking", ""},
+      [this](auto id, auto options, auto done) { engine_.wake(std::move(id), std::move(options), std::move(done)); });
 }
 
 void Api::Impl::scale(const Request& request, const Responder& respond, const PrincipalView& who) {
@@ -98,18 +83,25 @@ void Api::Impl::scale(const Request& request, const Responder& respond, const Pr
   const std::string direction = body.json["scale"].as_string();
   if (direction != "up" && direction != "down")
     return respond(unprocessable("the body needs \"scale\", either \"up\" or \"down\""));
+  act(request, respond, who, {"scale_" + direction, "success", "Pod scaled " + direction},
+      [this, up = direction == "up"](auto id, auto options, auto done) {
+        engine_.scale(std::move(id), up, std::move(options), std::move(done));
+      });
+}
+
+void Api::Impl::act(const Request& request, const Responder& respond, const PrincipalView& who, Action action,
+                    const std::function<void(std::string id, CommandOptions, Done<SessionView>)>& run) {
   auto options = command_options(request, who->name);
   if (!options.ok()) return respond(http::problem(options.error()));
   const SessionView view = visible(request, respond, who);
   if (!view) return;
   const bool dry_run = options->dry_run;
-  engine_.scale(
-      view->session.id, direction == "up", *std::move(options), [respond, dry_run, direction](Result<SessionView> done) {
-        if (!done.ok()) return respond(failure(done.error()));
-        respond(with_etag(200,
-                          action_body((*done)->session.id, "scale_" + direction, "success", "Pod scaled " + direction, dry_run),
-                          (*done)->revision));
-      });
+  run(view->session.id, *std::move(options), [respond, dry_run, action = std::move(action)](Result<SessionView> done) {
+    if (!done.ok()) return respond(failure(done.error()));
+    const SessionSnapshot& snapshot = **done;
+    respond(
+        with_etag(200, action_body(snapshot.session.id, action.name, action.status, action.message, dry_run), snapshot.revision));
+  });
 }
 
 void Api::Impl::list(const Request& request, const Responder& respond, const PrincipalView& who) {

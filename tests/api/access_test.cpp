@@ -49,6 +49,8 @@ TEST_F(AccessTest, AReadingKeyChangesNothing) {
 
 TEST_F(AccessTest, ABearerTokenIsAKey) {
   EXPECT_EQ(call("GET", "/sessions", {"", "", {{"authorization", std::string("Bearer ") + kRead}}, "192.0.2.1"}).status, 200);
+  EXPECT_EQ(call("GET", "/sessions", {"", "", {{"authorization", std::string("bearer ") + kRead}}, "192.0.2.1"}).status, 200);
+  EXPECT_EQ(call("GET", "/sessions", {"", "", {{"authorization", "Bearer"}}, "192.0.2.1"}).status, 401);
   EXPECT_EQ(call("GET", "/sessions", {"", "", {{"authorization", std::string("Basic ") + kRead}}, "192.0.2.1"}).status, 401);
 }
 

@@ -1,5 +1,7 @@
 // openapi.yaml against the routes, both ways, and against what the handlers really answer.
 #include <algorithm>
+#include <fstream>
+#include <iterator>
 #include <set>
 
 #include "api/api_fixture.hpp"
@@ -145,6 +147,17 @@ TEST_F(OpenApiTest, EveryRouteIsDescribedAndEveryDescriptionIsARoute) {
     }
   }
   EXPECT_EQ(routes, described);
+}
+
+TEST_F(OpenApiTest, TheDocumentationShowsEveryPath) {
+  std::ifstream file(ROOST_SOURCE_DIR "/docs/api.md");
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  for (const auto& [path, item] : document()["paths"].members()) {
+    const auto close = path.rfind('}');
+    const std::string tail = close == std::string::npos ? path : path.substr(close + 1);
+    const std::string shown = tail.empty() ? path.substr(0, path.rfind('{')) : tail;  // "/ack", "/operations/"
+    EXPECT_NE(text.find(shown), std::string::npos) << path << " is not in docs/api.md";
+  }
 }
 
 TEST_F(OpenApiTest, OperationIdsAreUniqueAndReferencesLeadSomewhere) {
