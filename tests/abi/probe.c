@@ -1,5 +1,5 @@
-/* A library whose typed symbols reach every type of plugin.h, for abidiff: it compares what symbols reach, and sees nothing behind
- * an untyped pointer. Enumerations cross as int32_t in the header, so each has a symbol of its own here. */
+/* A library whose typed symbols reach every type of plugin.h, for abidiff: it compares what symbols reach, and sees nothing
+ * behind an untyped pointer. Enumerations cross as int32_t in the header, so each has a symbol of its own here. */
 #include <roost/plugin.h>
 
 const roost_plugin* roost_plugin_v1(const roost_negotiation* negotiation, roost_error* error) {
