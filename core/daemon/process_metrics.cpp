@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.hpp"
+
 namespace roost::daemon {
 namespace {
 
@@ -125,12 +127,21 @@ class Collector {
       queued_[i].set(static_cast<double>(lanes[i].queued));
     }
     resident_.set(resident_bytes());
-    descriptors_.set(open_descriptors());
+    count_descriptors();
     cpu_.set(cpu_seconds());
   }
 
  private:
+  // With thousands of connections the directory takes milliseconds to read, on an event loop: once a second is enough.
+  void count_descriptors() {
+    const std::int64_t now_ns = system_clock().monotonic_ns();
+    if (counted_ns_ != 0 && now_ns - counted_ns_ < 1'000'000'000) return;
+    counted_ns_ = now_ns;
+    descriptors_.set(open_descriptors());
+  }
+
   const MetricSources sources_;
+  std::int64_t counted_ns_ = 0;
   std::vector<Gauge> phases_, running_, queued_;
   Following steps_, failures_, conflicts_, overdue_;
   Gauge orphans_, queue_, in_flight_, leader_, ready_;
