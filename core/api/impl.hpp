@@ -97,7 +97,11 @@ class Api::Impl {
   void chat(const Request&, const Responder&, const PrincipalView&);
   void history(const Request&, const Responder&, const PrincipalView&);
   void claim(const Request&, const Responder&, const PrincipalView&);
-  void await_claim(std::string id, int max, std::int64_t wait_ms, std::int64_t visibility_ms, const Responder&);
+  struct Wait {
+    std::int64_t left_ms = 0;
+    std::shared_ptr<const void> place;  // among the session's claims
+  };
+  void await_claim(std::string id, int max, Wait wait, std::int64_t visibility_ms, const Responder&);
   void ack(const Request&, const Responder&, const PrincipalView&);
   // service.cpp
   void health(const Request&, const Responder&, const PrincipalView&);
@@ -116,6 +120,7 @@ class Api::Impl {
   std::atomic<std::shared_ptr<State>> state_;
   std::atomic<bool> draining_{false};
   std::atomic<bool> loaded_{false};
+  const ConcurrencyLimiter claims_{16};  // of one session
   struct Rule {
     std::string method;
     Access access;

@@ -26,7 +26,7 @@ void Api::Impl::add_messages(http::Router& router) {
   using http::Run;
   add(router, "POST", "/session/{}/chat", Run::pooled, Access::sessions, &Impl::chat, kMessageBody);
   add(router, "GET", "/session/{}/messages", Run::pooled, Access::read, &Impl::history);
-  add(router, "POST", "/session/{}/messages/claim", Run::inline_, Access::consumer, &Impl::claim);
+  add(router, "POST", "/session/{}/messages/claim", Run::waiting, Access::consumer, &Impl::claim);
   add(router, "POST", "/session/{}/messages/{}/ack", Run::pooled, Access::consumer, &Impl::ack, kMessageBody);
 }
 
@@ -82,17 +82,21 @@ void Api::Impl::claim(const Request& request, const Responder& respond, const Pr
   }
   const SessionView view = visible(request, respond, who);
   if (!view) return;
-  await_claim(view->session.id, static_cast<int>(*max), *wait_s * 1000, *visibility_s * 1000, respond);
+  auto place = claims_.enter(view->session.id);  // else one workspace could take every connection that there is
+  if (!place)
+    return respond(failure({Code::exhausted, "too many claims of this session are under way: one with wait_s is enough", 1'000}));
+  await_claim(view->session.id, static_cast<int>(*max), {*wait_s * 1000, std::move(place)}, *visibility_s * 1000, respond);
 }
 
 // Waits in slices: nothing is claimed for a client that went away, and a shutdown need not wait.
-void Api::Impl::await_claim(std::string id, int max, std::int64_t wait_ms, std::int64_t visibility_ms, const Responder& respond) {
-  const std::int64_t slice_ms = draining_ ? 0 : std::min(wait_ms, kSliceMs);
+void Api::Impl::await_claim(std::string id, int max, Wait wait, std::int64_t visibility_ms, const Responder& respond) {
+  const std::int64_t slice_ms = draining_ ? 0 : std::min(wait.left_ms, kSliceMs);
+  wait.left_ms -= slice_ms;
   engine_.claim(id, max, slice_ms, visibility_ms,
-                [this, id, max, left_ms = wait_ms - slice_ms, visibility_ms, respond](Result<std::vector<Message>> claimed) {
+                [this, id, max, wait = std::move(wait), visibility_ms, respond](Result<std::vector<Message>> claimed) {
                   if (!claimed.ok()) return respond(failure(claimed.error()));
-                  if (claimed->empty() && left_ms > 0 && !draining_ && respond.open()) {
-                    return await_claim(id, max, left_ms, visibility_ms, respond);
+                  if (claimed->empty() && wait.left_ms > 0 && !draining_ && respond.open()) {
+                    return await_claim(id, max, wait, visibility_ms, respond);
                   }
                   respond(http::Response::json(200, Json::object({{"messages", messages_json(*claimed, claimed_json)}})));
                 });

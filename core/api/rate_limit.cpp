@@ -67,6 +67,18 @@ std::size_t PeerLimiter::size() const {
   return count;
 }
 
+std::shared_ptr<const void> ConcurrencyLimiter::enter(const std::string& name) const {
+  const std::lock_guard lock(counts_->mutex);
+  const auto place = counts_->by_name.try_emplace(name, 0).first;
+  if (place->second >= most_) return nullptr;
+  ++place->second;
+  return {&counts_->by_name, [counts = counts_, name](const void*) {
+            const std::lock_guard inner(counts->mutex);
+            const auto held = counts->by_name.find(name);
+            if (--held->second == 0) counts->by_name.erase(held);
+          }};
+}
+
 std::string peer_bucket_name(std::string_view peer) {
   if (peer.find(':') == std::string_view::npos) return std::string(peer);
   in6_addr address{};

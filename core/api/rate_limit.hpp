@@ -6,6 +6,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
@@ -46,6 +47,22 @@ class PeerLimiter {
   };
   const Rate rate_;
   std::array<Shard, kShards> shards_;
+};
+
+// How many of one kind a name has under way at once.
+class ConcurrencyLimiter {
+ public:
+  explicit ConcurrencyLimiter(int most) : most_(most), counts_(std::make_shared<Counts>()) {}
+  // Holds a place until the last copy is gone; null: there are as many already.
+  [[nodiscard]] std::shared_ptr<const void> enter(const std::string& name) const;
+
+ private:
+  struct Counts {
+    std::mutex mutex;
+    std::unordered_map<std::string, int> by_name;
+  };
+  const int most_;
+  const std::shared_ptr<Counts> counts_;
 };
 
 // "192.0.2.7" as it is; "2001:db8:1:2:3::9" as the 8 bytes of its network.

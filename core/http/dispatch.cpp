@@ -121,11 +121,12 @@ void Connection::dispatch() {
   ++serial_;
   phase_ = Phase::answering;
   std::atomic<bool>& late = context_->answers_late(*server_, *route_);
-  if ((route_->run == Run::pooled || late.load(std::memory_order_relaxed)) && context_->overloaded()) {
+  const bool counted = route_->run != Run::waiting;
+  if (counted && (route_->run == Run::pooled || late.load(std::memory_order_relaxed)) && context_->overloaded()) {
     answer_ = overloaded_answer("too many requests are being served: try again shortly");
     return;
   }
-  in_flight_.hold(context_->counters.in_flight);
+  if (counted) in_flight_.hold(context_->counters.in_flight);
   auto exchange = std::make_shared<Exchange>(loop_, weak_from_this(), serial_, context_->options.stream_buffer);
   exchange_ = exchange;
   if (route_->run == Run::pooled) {

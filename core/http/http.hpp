@@ -81,8 +81,9 @@ class Responder {
 };
 
 // `inline_` handlers run on the event loop: memory only, microseconds. `pooled` ones run on the bounded pool and may block
-// briefly. Either may answer later, from any thread, through the responder.
-enum class Run { inline_, pooled };
+// briefly. Either may answer later, from any thread, through the responder. `waiting` ones run as inline_ ones do, and answer
+// when something happens: they do not count among the requests in flight, so many that wait keep nobody from being served.
+enum class Run { inline_, pooled, waiting };
 using Handler = std::function<void(const Request&, Responder)>;
 
 struct Route {

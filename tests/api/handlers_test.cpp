@@ -289,6 +289,24 @@ TEST_F(HandlersTest, AWaitingClaimIsAnsweredByTheNextMessage) {
   EXPECT_EQ(waiting->answer.json()["messages"].items().size(), 1u);
 }
 
+TEST_F(HandlersTest, ClaimsThatWaitAreLimitedForEachSession) {
+  const std::string id = create(), other = create();
+  const Call claim{kAdmin, R"({"wait_s":5})", {}, "192.0.2.1"};
+  const std::string path = "/session/" + id + "/messages/claim";
+  std::vector<std::shared_ptr<PendingAnswer>> waiting;
+  for (int i = 0; i < 16; ++i) waiting.push_back(send("POST", path, claim));
+  pass_ms(100);
+  const Answer refused = call("POST", path, claim);
+  EXPECT_EQ(refused.status, 429);
+  EXPECT_EQ(refused.header("retry-after"), "1");
+  const auto others = send("POST", "/session/" + other + "/messages/claim", claim);
+  pass_ms(100);
+  EXPECT_EQ(others->answer.status, 0) << "it waits: another session's claims are not counted";
+  pass_ms(6'000);
+  for (const auto& one : waiting) EXPECT_EQ(one->answer.status, 200);
+  EXPECT_EQ(post(path, "{}").status, 200);
+}
+
 TEST_F(HandlersTest, AClaimForAClientThatWentAwayTakesNothing) {
   const std::string id = create();
   const auto waiting = send("POST", "/session/" + id + "/messages/claim", {kAdmin, R"({"wait_s":30})", {}, "192.0.2.1"});

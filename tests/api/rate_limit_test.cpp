@@ -37,6 +37,19 @@ TEST(RateBucket, NoRateIsNoLimit) {
   for (int i = 0; i < 1000; ++i) ASSERT_EQ(bucket.take(1), 0);
 }
 
+TEST(ConcurrencyLimiter, HoldsAPlaceUntilItsHolderLetsGo) {
+  const ConcurrencyLimiter limiter(2);
+  auto first = limiter.enter("a"), second = limiter.enter("a");
+  ASSERT_TRUE(first && second);
+  EXPECT_FALSE(limiter.enter("a"));
+  EXPECT_TRUE(limiter.enter("b")) << "names do not pay for each other";
+  auto copy = first;
+  first.reset();
+  EXPECT_FALSE(limiter.enter("a")) << "a copy holds it too";
+  copy.reset();
+  EXPECT_TRUE(limiter.enter("a"));
+}
+
 TEST(PeerLimiter, PeersDoNotPayForEachOther) {
   PeerLimiter limiter({1, 2});
   EXPECT_EQ(limiter.take("192.0.2.1", kSecond), 0);

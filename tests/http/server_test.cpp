@@ -391,6 +391,32 @@ TEST_F(ServerTest, CountsLateAnswersAgainstTheLimitButNotRoutesThatAnswerAtOnce)
   EXPECT_EQ(server_->statistics().in_flight, 0);
 }
 
+TEST_F(ServerTest, RequestsThatWaitDoNotCountAgainstTheLimit) {
+  std::mutex mutex;
+  std::vector<Responder> held;
+  options_.requests_in_flight = 1;
+  router_.add({"GET", "/wait", Run::waiting, [&](const Request&, const Responder& respond) {
+                 const std::lock_guard lock(mutex);
+                 held.push_back(respond);
+               }});
+  on_pool("GET", "/work", echo);
+  start();
+  std::vector<Wire> waiting;
+  for (std::size_t i = 0; i < 3; ++i) {
+    waiting.push_back(connect());
+    waiting.back().send(get("/wait"));
+    EXPECT_TRUE(eventually([&] {
+      const std::lock_guard lock(mutex);
+      return held.size() == i + 1;
+    }));
+  }
+  EXPECT_EQ(ask(get("/work")).status, 200);
+  const std::lock_guard lock(mutex);
+  for (const Responder& respond : held) respond(Response::json_text(200, "now"));
+  held.clear();
+  for (Wire& wire : waiting) EXPECT_EQ(take_message(wire).body, "now");
+}
+
 TEST_F(ServerTest, TellsAHandlerThatItsClientHasGone) {
   std::mutex mutex;
   std::optional<Responder> held;
