@@ -8,7 +8,9 @@ out=$(readlink -f "${1:?usage: base.sh OUT.tar [SUITE] [MIRROR]}") suite=${2:-bo
 command -v debootstrap >/dev/null || { echo "base.sh: debootstrap is not installed (apt-get install debootstrap)" >&2; exit 2; }
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
-debootstrap --variant=minbase "$suite" "$root" "$mirror" >"$root.log" 2>&1 || { tail -20 "$root.log" >&2; exit 1; }
+components=main
+case $mirror in *ubuntu*) components=main,universe ;; esac # npm is in universe there
+debootstrap --variant=minbase --components="$components" "$suite" "$root" "$mirror" >"$root.log" 2>&1 || { tail -20 "$root.log" >&2; exit 1; }
 rm -f "$root.log"
 # What Docker's slim images leave out: packages that come later leave it out as well.
 mkdir -p "$root/etc/dpkg/dpkg.cfg.d"

@@ -5,6 +5,8 @@ set -euo pipefail
 apt-get update -qq
 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ca-certificates g++ git libkrb5-dev libsecret-1-dev libx11-dev \
   libxkbfile-dev make npm pkg-config python3 >/dev/null
+# Where the base image trusts an authority of your own, Node.js does too.
+export NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt
 npm install -g --no-fund --no-audit --prefix /tmp/node "node@$NODE_VERSION"
 PATH=/tmp/node/bin:$PATH npm install -g --no-fund --no-audit --prefix /tmp/code-server "code-server@$CODE_SERVER_VERSION" --allow-scripts=code-server,argon2
 /tmp/collect-code-server.sh /tmp/node /tmp/code-server /out

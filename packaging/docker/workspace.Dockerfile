@@ -10,6 +10,6 @@ RUN /tmp/workspace-setup.sh && rm /tmp/workspace-setup.sh
 COPY --from=code-server /opt/roost /opt/roost
 ENV PATH=/opt/roost/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/home/user USER=user SHELL=/bin/bash LANG=C.UTF-8 \
     ROOST_NODE_BIN=/opt/roost/node/bin/node ROOST_CODE_SERVER=/opt/roost/code-server
-RUN ["/opt/roost/node/bin/node", "/opt/roost/code-server/out/node/entry.js", "--version"]
+RUN ["code-server", "--version"]
 WORKDIR /workspace
 USER 1000:1000

@@ -88,6 +88,10 @@ app.kubernetes.io/component: session-manager
 {{- if and .Values.workspaces.namespace (ne .Values.workspaces.namespace .Release.Namespace) (not (and .Values.backups.existingClaim .Values.backups.workspacesClaim)) }}
 {{- fail (printf "workspaces.namespace: a claim is of one namespace, and both the daemon and the Jobs in %s need the backups: make a claim of the same storage in each, and name them as backups.existingClaim and backups.workspacesClaim" .Values.workspaces.namespace) }}
 {{- end }}
+{{- $drain := dig "http" "drain_deadline" "10s" .Values.config }}
+{{- if and (regexMatch "^[0-9]+s$" $drain) (ge (int (trimSuffix "s" $drain)) (int .Values.terminationGracePeriodSeconds)) }}
+{{- fail (printf "terminationGracePeriodSeconds: requests may take http.drain_deadline (%s) to end, and the store needs a moment after that: more than %d" $drain (int .Values.terminationGracePeriodSeconds)) }}
+{{- end }}
 {{- range .Values.apiKeys.list }}
 {{- if or (eq (toString .key) "your-secure-api-key-change-in-production") (eq (lower (toString .sha256)) (sha256sum "your-secure-api-key-change-in-production")) }}
 {{- fail (printf "apiKeys.list: the key of %s is the one that the client guide prints, so everybody knows it: openssl rand -hex 32 makes a good one" .name) }}
