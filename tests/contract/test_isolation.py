@@ -1,4 +1,6 @@
 """A workspace is a stranger: from inside it neither the API, nor another workspace, nor the host's files can be reached."""
+import contextlib
+import json
 import os
 import pathlib
 import socket
@@ -95,9 +97,23 @@ def test_a_socket_swapped_for_a_link_leads_nowhere(shared_daemon, inside):
             listener.accept()
 
 
+def of_user(user):
+    """Pids of the processes that this user of the host has; zombies count. None where workspaces have no user of their own."""
+    found = []
+    for entry in pathlib.Path("/proc").iterdir():
+        if user >= 0 and entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if entry.stat().st_uid == user or f"Uid:\t{user}\t" in (entry / "status").read_text():
+                    found.append(int(entry.name))
+    return found
+
+
 def test_a_fork_bomb_stays_inside(shared_daemon):
     uuid = shared_daemon.create("bomb")
     visitor = shared_daemon.workspace(uuid)
+    volume = json.loads((shared_daemon.directory / f"data/workspaces/volumes/pvc-{uuid}/volume.json").read_text())
+    user = volume["host_uid"]
+    assert user < 0 or of_user(user)
     limits = shared_daemon.session(uuid)["observed"]["isolation"]
     if "pids" not in str(limits):
         pytest.skip(f"no process limit is in force on this machine: {limits}")
@@ -108,4 +124,5 @@ def test_a_fork_bomb_stays_inside(shared_daemon):
     assert shared_daemon.get("/health", key=None).status == 200
     shared_daemon.post(f"/session/{uuid}/sleep")
     shared_daemon.wait_phase(uuid, "asleep")
-    assert not shared_daemon.processes("serve", uuid)
+    assert not shared_daemon.processes("serve", uuid)  # the supervisor
+    assert not of_user(user)  # everything that it kept
