@@ -113,6 +113,8 @@ int run_to_the_end(const Task& task, const HandOver& given) {
     ::poll(nullptr, 0, 10);
     kill_sandbox(*process, group);
   }
+  while (::waitpid(-1, nullptr, WNOHANG) > 0) {  // the namespace's init came to us when the outer process ended
+  }
   if (cgroup) cgroup->remove();
   ::unlink((task.run + "/spec.json").c_str());  // it may hold secrets of the backup's storage
   Json exit = Json::object();

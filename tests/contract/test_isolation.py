@@ -98,13 +98,14 @@ def test_a_socket_swapped_for_a_link_leads_nowhere(shared_daemon, inside):
 
 
 def of_user(user):
-    """Pids of the processes that this user of the host has; zombies count. None where workspaces have no user of their own."""
+    """The processes of this user of the host, as /proc tells them; zombies count. None where workspaces have no user of their own."""
     found = []
     for entry in pathlib.Path("/proc").iterdir():
         if user >= 0 and entry.name.isdigit():
             with contextlib.suppress(OSError):
-                if entry.stat().st_uid == user or f"Uid:\t{user}\t" in (entry / "status").read_text():
-                    found.append(int(entry.name))
+                status = (entry / "status").read_text()
+                if f"\nUid:\t{user}\t" in status:
+                    found.append(status)
     return found
 
 
