@@ -1,21 +1,22 @@
 #!/usr/bin/env bash
 # Builds Roost's three images and writes each as an archive that `docker load` and `ctr images import` take:
-#   build.sh OUT_DIR [--programs BUILD_DIR] [--code-server CACHE_DIR] [--base IMAGE] [--workspace-base IMAGE] [--base-tar TAR] [--tag TAG] [--prefix PREFIX]
+#   build.sh OUT_DIR [--programs BUILD_DIR] [--code-server CACHE_DIR] [--base IMAGE] [--workspace-base IMAGE] [--base-tar TAR] [--tag TAG] [--prefix PREFIX] [--only "NAME..."]
 #     OUT_DIR/roost.tar            localhost/roost:dev            roostd, its plugins, roost-agent for the tasks
 #     OUT_DIR/roost-agent.tar      localhost/roost-agent:dev      the agent that an init container brings into any workspace
 #     OUT_DIR/roost-workspace.tar  localhost/roost-workspace:dev  VS Code in the browser
 # Without --programs they are compiled in a container. With it they are taken from a build directory of this machine, which must
 # then be the system of the base image. --code-server takes code-server from $ROOST_CACHE of `./dev setup` in the same way.
 # --base-tar: a root file system (base.sh makes one) instead of a base image from a registry, for all images.
+# --only: of roost, roost-agent and roost-workspace.
 # $ENGINE: docker, podman or buildah, with its global options; the first that works by default.
 set -euo pipefail
 here=$(cd "$(dirname "$(readlink -f "$0")")" && pwd)
 top=$(cd "$here/../.." && pwd)
 die() { printf 'build.sh: %s\n' "$*" >&2; exit 2; }
 
-case ${1:-} in ''|-*) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2 ;; esac
+case ${1:-} in ''|-*) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 2 ;; esac
 mkdir -p "$1"; out=$(cd "$1" && pwd); shift
-programs='' code_server='' base=docker.io/library/debian:12-slim workspace_base=docker.io/library/ubuntu:24.04 base_tar='' tag=dev prefix=localhost/
+programs='' code_server='' base=docker.io/library/debian:12-slim workspace_base=docker.io/library/ubuntu:24.04 base_tar='' tag=dev prefix=localhost/ only='roost roost-agent roost-workspace'
 while [ $# -gt 0 ]; do
   [ $# -ge 2 ] || die "$1 needs a value"
   case $1 in
@@ -26,6 +27,7 @@ while [ $# -gt 0 ]; do
     --base-tar) base_tar=$2 ;;
     --tag) tag=$2 ;;
     --prefix) prefix=$2 ;;
+    --only) only=$2 ;;
     *) die "unknown option $1" ;;
   esac
   shift 2
@@ -42,7 +44,8 @@ kind=$(basename "${engine[0]}")
 image() { # image NAME DOCKERFILE CONTEXT [ARGUMENT=VALUE...]
   local name=$1 file=$2 context=$3 argument options=(); shift 3
   for argument in "$@"; do options+=(--build-arg "$argument"); done
-  if [ "$kind" = buildah ]; then options+=(--format docker); fi # OCI has no place for SHELL and HEALTHCHECK
+  # OCI has no place for SHELL and HEALTHCHECK. Layers that are there already are taken, as the other engines do.
+  if [ "$kind" = buildah ]; then options+=(--format docker --layers); fi
   "${engine[@]}" build "${options[@]}" -t "$name" -f "$file" "$context" >"$out/build.log" 2>&1 ||
     { tail -40 "$out/build.log" >&2; die "$name could not be built; the whole log is in $out/build.log"; }
   echo "built $name" >&2
@@ -76,28 +79,40 @@ import_base() { # import_base TAR NAME
   esac
 }
 
-if [ -n "$base_tar" ]; then
-  import_base "$base_tar" localhost/roost-base:dev
-  base=localhost/roost-base:dev workspace_base=localhost/roost-base:dev
+wanted() { case " $only " in *" $1 "*) ;; *) return 1 ;; esac; }
+
+if [ -n "$base_tar" ]; then # named by what is in it: the layers above one that was imported before are found again
+  base=localhost/roost-base:$(sha256sum "$base_tar" | cut -c1-16) workspace_base=$base
+  "${engine[@]}" inspect --type image "$base" >/dev/null 2>&1 || import_base "$base_tar" "$base"
 fi
 
-if [ -n "$programs" ]; then
+programs_image() {
+  if [ -z "$programs" ]; then image localhost/roost-programs:dev "$here/programs.Dockerfile" "$top" BASE="$base"; return; fi
   "$here/collect.sh" "$programs" "$out/programs"
   from_files localhost/roost-programs:dev "$out/programs"
-else
-  image localhost/roost-programs:dev "$here/programs.Dockerfile" "$top" BASE="$base"
-fi
-image "${prefix}roost:$tag" "$here/daemon.Dockerfile" "$top" BASE="$base" PROGRAMS=localhost/roost-programs:dev
-image "${prefix}roost-agent:$tag" "$here/agent.Dockerfile" "$top" BASE="$base" PROGRAMS=localhost/roost-programs:dev
+}
 
-if [ -n "$code_server" ]; then
-  "$here/collect-code-server.sh" "$code_server/node" "$code_server/code-server" "$out/code-server/opt/roost"
-  from_files localhost/roost-code-server:dev "$out/code-server"
-else
+code_server_image() {
+  local versions
+  if [ -n "$code_server" ]; then
+    "$here/collect-code-server.sh" "$code_server/node" "$code_server/code-server" "$out/code-server/opt/roost"
+    from_files localhost/roost-code-server:dev "$out/code-server"
+    return
+  fi
   versions=$(sed -n 's/^\(CODE_SERVER_VERSION\|NODE_VERSION\)=\([0-9.]*\)$/\1=\2/p' "$top/dev")
   # shellcheck disable=SC2086 # two words
   image localhost/roost-code-server:dev "$here/code-server.Dockerfile" "$top" BASE="$workspace_base" $versions
-fi
-image "${prefix}roost-workspace:$tag" "$here/workspace.Dockerfile" "$top" BASE="$workspace_base" CODE_SERVER=localhost/roost-code-server:dev
+}
 
-for name in roost roost-agent roost-workspace; do archive "$prefix$name:$tag" "$out/$name.tar"; done
+if wanted roost || wanted roost-agent; then
+  programs_image
+  for name in roost:daemon roost-agent:agent; do
+    if wanted "${name%:*}"; then image "$prefix${name%:*}:$tag" "$here/${name#*:}.Dockerfile" "$top" BASE="$base" PROGRAMS=localhost/roost-programs:dev; fi
+  done
+fi
+if wanted roost-workspace; then
+  code_server_image
+  image "${prefix}roost-workspace:$tag" "$here/workspace.Dockerfile" "$top" BASE="$workspace_base" CODE_SERVER=localhost/roost-code-server:dev
+fi
+
+for name in $only; do archive "$prefix$name:$tag" "$out/$name.tar"; done
