@@ -1,15 +1,17 @@
-// A person at a browser, driven over standard input: one JSON command a line, one JSON answer a line. Used by test_vscode.py.
+// A person at a browser, driven over standard input: one JSON command a line, one JSON answer a line. Used by tests/support/browser.py.
 import { createInterface } from "node:readline";
 import { existsSync } from "node:fs";
 import { chromium } from "playwright-core";
 
 const executablePath = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync);
+const resolver = process.env.BROWSER_RESOLVER; // host names of a test, whose certificate nobody signed
 const browser = await chromium.launch({
   executablePath,
   args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync"],
+    "--disable-component-update", "--disable-sync",
+    ...(resolver ? [`--host-resolver-rules=${resolver}`, "--ignore-certificate-errors"] : [])],
 });
-const context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
+const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ignoreHTTPSErrors: Boolean(resolver) });
 const page = await context.newPage();
 const seen = [];
 page.on("framenavigated", (frame) => { if (frame === page.mainFrame()) seen.push(frame.url()); });
@@ -58,6 +60,16 @@ const actions = {
     await page.keyboard.type(text, { delay: 5 });
     await page.keyboard.press("Control+S");
     await page.locator(".tab.active.dirty").waitFor({ state: "detached", timeout: 20000 });
+    return {};
+  },
+  // Opens a file by its name and waits until the editor shows a text.
+  async shows({ file, text }) {
+    await page.keyboard.press("Control+P");
+    await page.locator(".quick-input-widget input").first().waitFor({ state: "visible" });
+    await page.keyboard.type(file, { delay: 10 });
+    await page.locator(`.quick-input-list .monaco-list-row:has-text("${file}")`).first().waitFor({ timeout: 60000 });
+    await page.keyboard.press("Enter");
+    await page.locator(".editor-instance .view-lines").getByText(text).first().waitFor({ timeout: 60000 });
     return {};
   },
   // Waits until VS Code says nothing of a lost connection.

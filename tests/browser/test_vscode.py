@@ -8,40 +8,10 @@ import subprocess
 
 import pytest
 
+from browser import Browser
 from roost import TOP, Daemon, wait_for
 
 HERE = pathlib.Path(__file__).parent
-SHOTS = pathlib.Path(os.environ.get("ROOST_SCREENSHOTS", TOP / "build/screenshots"))
-
-
-class Browser:
-    def __init__(self):
-        SHOTS.mkdir(parents=True, exist_ok=True)
-        self.process = subprocess.Popen(["node", HERE / "driver.mjs"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def __call__(self, action, **arguments):
-        self.process.stdin.write(json.dumps({"action": action, **arguments}) + "\n")
-        self.process.stdin.flush()
-        answer = json.loads(self.process.stdout.readline() or '{"ok":false,"error":"the browser is gone"}')
-        if not answer["ok"]:
-            self.process.stdin.write(json.dumps({"action": "screenshot", "path": str(SHOTS / "failure.png")}) + "\n")
-            self.process.stdin.flush()
-            self.process.stdout.readline()
-            raise AssertionError(f"{action} {arguments}: {answer['error']} (see {SHOTS}/failure.png)")
-        return answer
-
-    def shot(self, name):
-        self("screenshot", path=str(SHOTS / f"{name}.png"))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.stdin.close()
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
 
 
 @pytest.fixture
