@@ -159,14 +159,13 @@ void Supervisor::ended(int status) {
 }
 
 void Supervisor::clear() {
-  if (kill_timer_ != 0) loop_.cancel(std::exchange(kill_timer_, 0));
+  kill_timer_ = 0;
   if (!process_) return;
   kill_sandbox(*process_, cgroup_ ? &*cgroup_ : nullptr);
   if (process_->network > 0) {
     ::waitpid(std::exchange(process_->network, -1), nullptr, 0);
   }
-  // The outer process counts until it was reaped: its exit status belongs to the answer.
-  if (process_->outer_id.pid != 0 || alive(process_->init) || (cgroup_ && !cgroup_->empty())) {
+  if (alive(process_->outer_id) || alive(process_->init) || (cgroup_ && !cgroup_->empty())) {
     kill_timer_ = loop_.after(20, [this] { clear(); });
     return;
   }
@@ -177,8 +176,6 @@ void Supervisor::clear() {
 void Supervisor::cleared() {
   log_->drain();
   if (state_ == State::stopping) {
-    while (::waitpid(-1, nullptr, WNOHANG) > 0) {  // the namespace's init came to us when the outer process ended
-    }
     if (cgroup_) cgroup_->remove();
     (void)replace_file(spec_.run + "/exit.json",
                        Json::object({{"incarnation", spec_.incarnation}, {"last_exit", last_exit_}}).dump());
