@@ -38,7 +38,7 @@ void Connection::open() {
     close();
     return;
   }
-  wait();
+  receive();  // the first request is often here already; and one that never sends has a deadline from now on
 }
 
 void Connection::drain() {

@@ -253,10 +253,12 @@ TEST_F(ServerTest, ClosesIdleConnections) {
   options_.idle_timeout = std::chrono::milliseconds(100);
   on_loop("GET", "/a", echo);
   start();
+  Wire silent = connect();  // it never sends a byte
   Wire wire = connect();
   wire.send(get("/a"));
   EXPECT_EQ(take_message(wire).status, 200);
   EXPECT_TRUE(wire.drain());
+  EXPECT_TRUE(silent.drain());
   EXPECT_TRUE(eventually([&] { return server_->statistics().open_connections == 0; }));
 }
 
