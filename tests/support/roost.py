@@ -115,11 +115,16 @@ class Daemon:
         if self.process:
             self.process.kill()
             self.process.wait()
-        for pid in self.supervisors():
+        wait_for(self.end_supervisors, what="the supervisors' end")
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def end_supervisors(self):
+        """Kills those there are; True once there are none. To be repeated: one may have been starting when the daemon was killed."""
+        left = self.supervisors()
+        for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: not self.supervisors(), what="the supervisors' end")
-        shutil.rmtree(self.directory, ignore_errors=True)
+        return not left
 
     def processes(self, *words):
         """Pids whose command line holds this daemon's directory and every word."""
