@@ -11,8 +11,8 @@
 #include "daemon/http_metrics.hpp"
 #include "daemon/process_metrics.hpp"
 #include "daemon/settings.hpp"
+#include "daemon/workspaces.hpp"
 #include "engine/engine.hpp"
-#include "gateway/engine_workspaces.hpp"
 #include "gateway/gateway.hpp"
 #include "host/backends.hpp"
 #include "host/host_api.hpp"
@@ -174,11 +174,10 @@ Status Runtime::Impl::start() {
   loop.start();
   ROOST_TRY(backends, Backends::open(backends_spec(config), host_api(), loop));
   const Ports ports{&backends->store(), &backends->compute(), &backends->backup(), &system_clock(), &system_random(), &loop};
-  gateway::Options workspace_options = gateway_options(config);
-  workspace_options.signing_key = directory.derived_key("workspace-cookie");
-  ROOST_CHECK(gateway::Gateway::validate(workspace_options));
+  ROOST_CHECK(gateway::Gateway::validate(gateway_options(config)));
   engine = std::make_unique<Engine>(ports, engine_settings());
-  gateway = std::make_unique<gateway::Gateway>(std::move(workspace_options), gateway::engine_workspaces(*engine), system_clock(),
+  const auto login_secret = [this](const Session& session) { return directory.login_secret(session); };
+  gateway = std::make_unique<gateway::Gateway>(gateway_options(config), engine_workspaces(*engine, login_secret), system_clock(),
                                                system_random());
   ROOST_CHECK(make_api());
   make_server();

@@ -157,9 +157,7 @@ std::string check(const config::Config& config) {
   for (const SchemaProblem& problem : Backends::check(backends_spec(config))) {
     faults += config.where(problem.pointer) + ": " + dotted(problem.pointer) + ": " + problem.message + "\n";
   }
-  gateway::Options workspaces = gateway_options(config);
-  workspaces.signing_key.assign(32, 'x');  // the real one is made with the data directory
-  if (const Status valid = gateway::Gateway::validate(workspaces); !valid.ok()) {
+  if (const Status valid = gateway::Gateway::validate(gateway_options(config)); !valid.ok()) {
     faults += config.where("/workspaces") + ": workspaces: " + valid.error().message + "\n";
   }
   if (const auto keys = api_options(config, {}); !keys.ok()) {

@@ -64,8 +64,9 @@ class Gateway::Impl {
       : options(std::move(given)),
         sessions(std::move(workspaces)),
         clock_(clock),
-        tokens(clock, random, options.token_ttl_s * 1'000'000'000),
+        random_(random),
         port(options.port),
+        nobodys_secret_(random.hex(32)),
         scheme_(options.url_pattern.substr(0, options.url_pattern.find(':'))),
         secure_(scheme_ == "https" || local()) {
     const auto at = options.host_pattern.find(kId);
@@ -77,17 +78,22 @@ class Gateway::Impl {
   [[nodiscard]] std::string_view id_of(std::string_view host) const;
   [[nodiscard]] std::string url(const std::string& id) const;
   [[nodiscard]] http::ProxyDecision decide(const http::Request& request);
+  [[nodiscard]] std::int64_t now_s() const { return clock_.wall_us() / 1'000'000; }
 
   const Options options;
   const Workspaces sessions;
   Clock& clock_;
-  AccessTokens tokens;
+  Random& random_;
+  UsedTokens used;
   std::atomic<std::uint16_t> port;
 
  private:
   // http://localhost and its names are origins that browsers trust: see cookie_name().
   [[nodiscard]] bool local() const { return options.host_pattern.ends_with(".localhost") || options.host_pattern == "localhost"; }
-  [[nodiscard]] std::int64_t now_s() const { return clock_.wall_us() / 1'000'000; }
+  // The same work is done for a session that does not exist, so that the time tells nothing.
+  [[nodiscard]] const std::string& secret_of(const std::optional<Workspace>& workspace) const {
+    return workspace ? workspace->login_secret : nobodys_secret_;
+  }
   [[nodiscard]] bool logged_in(const http::Request& request, const std::string& id,
                                const std::optional<Workspace>& workspace) const;
   [[nodiscard]] http::Response login(const http::Request& request, const std::string& id,
@@ -98,6 +104,7 @@ class Gateway::Impl {
   [[nodiscard]] http::ProxyDecision forward(const http::Request& request, const std::string& id,
                                             const Workspace& workspace) const;
 
+  const std::string nobodys_secret_;
   const std::string scheme_;
   const bool secure_;
   std::string prefix_;
@@ -129,9 +136,7 @@ bool Gateway::Impl::logged_in(const http::Request& request, const std::string& i
     ++seen;
   }
   if (seen != 1) return false;
-  // The same work is done for a session that does not exist, so that the time tells nothing.
-  const bool valid = verify_cookie(value, options.signing_key, id, workspace ? workspace->secret_nonce : std::string(), now_s());
-  return valid && workspace.has_value();
+  return verify_cookie(value, secret_of(workspace), id, now_s()) && workspace.has_value();
 }
 
 http::Response Gateway::Impl::explain(const http::Request& request, const Page& page) {
@@ -167,7 +172,7 @@ http::Response Gateway::Impl::login(const http::Request& request, const std::str
     add_own_headers(response);
     return response;
   }
-  const bool redeemed = tokens.redeem(request.query_parameter("token"), id) && workspace.has_value();
+  const bool redeemed = used.redeem(request.query_parameter("token"), secret_of(workspace), id, now_s()) && workspace.has_value();
   if (!redeemed && !has_cookie) {
     return explain(request, {401, "This access link is not valid", "It was used already, or it is older than a minute.",
                              "Open the workspace from where you got the link, to get a new one."});
@@ -176,8 +181,7 @@ http::Response Gateway::Impl::login(const http::Request& request, const std::str
   response.status = 303;
   response.headers.emplace_back("location", options.landing);
   if (redeemed) {
-    const std::string value =
-        sign_cookie(options.signing_key, id, workspace->secret_nonce, now_s(), now_s() + options.cookie_ttl_s);
+    const std::string value = sign_cookie(workspace->login_secret, id, now_s(), now_s() + options.cookie_ttl_s);
     response.headers.emplace_back("set-cookie", set_cookie(value, secure_, options.cookie_ttl_s));
   }
   add_own_headers(response);
@@ -274,7 +278,6 @@ Status Gateway::validate(const Options& options) {
   if (!starts_with(options.landing, "/") || starts_with(options.landing, "//")) {
     return Error{Code::invalid, "workspaces.landing must be a path that begins with one slash", 0};
   }
-  if (options.signing_key.size() < 32) return Error{Code::invalid, "the signing key must have 32 bytes or more", 0};
   return {};
 }
 
@@ -286,9 +289,11 @@ http::VirtualServer Gateway::virtual_server() {
 }
 
 Result<std::string> Gateway::access_url(const std::string& id) {
-  if (!valid_id(id) || !impl_->sessions.lookup(id)) return Error{Code::not_found, "there is no session " + id, 0};
-  ROOST_TRY(const std::string token, impl_->tokens.mint(id));
-  return impl_->url(id) + std::string(kLoginPath) + "?token=" + token;
+  const std::optional<Workspace> workspace = valid_id(id) ? impl_->sessions.lookup(id) : std::nullopt;
+  if (!workspace) return Error{Code::not_found, "there is no session " + id, 0};
+  const std::int64_t expires_s = impl_->now_s() + impl_->options.token_ttl_s;
+  return impl_->url(id) + std::string(kLoginPath) +
+         "?token=" + sign_token(workspace->login_secret, id, impl_->random_, expires_s);
 }
 
 std::string Gateway::workspace_url(const std::string& id) const { return impl_->url(id); }

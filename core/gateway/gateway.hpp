@@ -28,12 +28,13 @@ struct Workspace {
   };
   State state = State::starting;
   std::string endpoint;           // "unix:PATH" or "tcp:HOST:PORT" of the front
-  std::string secret_nonce;       // of the session: a cookie is bound to it
+  std::string login_secret;       // of the session: access links and cookies are signed with it
   std::string reason;             // for people
   http::Headers forward_headers;  // set on every forwarded request (what the front demands)
 };
 
-// The sessions as the gateway sees them. Called on event loops and API threads: memory only, must not block.
+// The sessions as the gateway sees them. Called on event loops and API threads: memory only, must not block. `lookup` takes the
+// same time for a session that does not exist.
 struct Workspaces {
   std::function<std::optional<Workspace>(const std::string& id)> lookup;  // none: no such session
   std::function<void(const std::string& id)> wake;
@@ -44,7 +45,6 @@ struct Options {
   std::string host_pattern = "vs-code-{uuid}.localhost";               // lower case, no port; exactly one {uuid}
   std::string url_pattern = "http://vs-code-{uuid}.localhost:{port}";  // what the visitor's browser shows; {port} is optional
   std::uint16_t port = 8080;                                           // stands for {port}; see set_port
-  std::string signing_key;  // 32 bytes or more, from data_dir: cookies outlive a restart
   std::int64_t cookie_ttl_s = 30LL * 24 * 3600;
   std::int64_t token_ttl_s = 60;                // of an access link
   std::string landing = "/?folder=/workspace";  // where a login leads
@@ -57,13 +57,12 @@ class Gateway {
   Gateway(const Gateway&) = delete;
   Gateway& operator=(const Gateway&) = delete;
 
-  // INVALID naming what is wrong: a pattern without {uuid}, a scheme that is not http or https, a short key.
+  // INVALID naming what is wrong: a pattern without {uuid}, a scheme that is not http or https, a landing that is no path.
   [[nodiscard]] static Status validate(const Options& options);
 
   [[nodiscard]] http::VirtualServer virtual_server();
 
-  // A one-use link that logs its visitor in: "http://vs-code-ID.localhost:8080/.roost/login?token=…". NOT_FOUND: no such session;
-  // EXHAUSTED: too many links are open.
+  // A one-use link that logs its visitor in: "http://vs-code-ID.localhost:8080/.roost/login?token=…". NOT_FOUND: no such session.
   [[nodiscard]] Result<std::string> access_url(const std::string& id);
   // "http://vs-code-ID.localhost:8080".
   [[nodiscard]] std::string workspace_url(const std::string& id) const;

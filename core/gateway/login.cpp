@@ -1,6 +1,5 @@
 #include "gateway/login.hpp"
 
-#include <algorithm>
 #include <charconv>
 
 #include "base/crypto.hpp"
@@ -8,21 +7,36 @@
 namespace roost::gateway {
 namespace {
 
-constexpr std::size_t kTokenBytes = 32;
-constexpr std::size_t kOpenPerSession = 16;
-constexpr std::string_view kVersion = "v1";
+constexpr std::size_t kNonceBytes = 16;
+constexpr std::size_t kMaxSigned = 128;  // characters of a token or a cookie
 
-std::string hash_of(std::string_view token) {
-  const Sha256 digest = sha256(token);
-  return {reinterpret_cast<const char*>(digest.data()), digest.size()};
+// `what` keeps a cookie from being taken for a token. No part can hold a colon (hex digits, numbers, base64url and dots), so the
+// parts cannot run into one another.
+std::string mac(std::string_view what, std::string_view secret, std::string_view session_id, std::string_view said) {
+  std::string text("roost-");
+  text.append(what).append(":v1:").append(session_id).append(":").append(said);
+  const Sha256 digest = hmac_sha256(secret, text);
+  return base64url({reinterpret_cast<const char*>(digest.data()), digest.size()});
 }
 
-std::string mac(std::string_view key, std::string_view session_id, std::string_view nonce, std::string_view times) {
-  // No part can hold a colon (hex digits, numbers and dots), so the parts cannot run into one another.
-  std::string text = "roost-cookie:";
-  text.append(kVersion).append(":").append(session_id).append(":").append(nonce).append(":").append(times);
-  const Sha256 digest = hmac_sha256(key, text);
-  return base64url({reinterpret_cast<const char*>(digest.data()), digest.size()});
+std::string sign(std::string_view what, std::string_view secret, std::string_view session_id, const std::string& said) {
+  return "v1." + said + "." + mac(what, secret, session_id, said);
+}
+
+// The two parts of what was signed; false where it was not signed so.
+bool verify(std::string_view what, std::string_view value, std::string_view secret, std::string_view session_id,
+            std::string_view& first, std::string_view& second) {
+  if (value.size() > kMaxSigned || !value.starts_with("v1.")) return false;
+  const std::string_view rest = value.substr(3);
+  const auto end = rest.rfind('.');
+  if (end == std::string_view::npos) return false;
+  const std::string_view said = rest.substr(0, end);
+  const auto middle = said.find('.');
+  if (middle == std::string_view::npos) return false;
+  if (!constant_time_equal(rest.substr(end + 1), mac(what, secret, session_id, said))) return false;
+  first = said.substr(0, middle);
+  second = said.substr(middle + 1);
+  return true;
 }
 
 bool parse_seconds(std::string_view text, std::int64_t& out) {
@@ -38,86 +52,46 @@ std::string_view trim(std::string_view text) {
 
 }  // namespace
 
-AccessTokens::AccessTokens(Clock& clock, Random& random, std::int64_t ttl_ns, std::size_t capacity)
-    : clock_(clock), random_(random), ttl_ns_(ttl_ns), capacity_(capacity) {}
-
-Result<std::string> AccessTokens::mint(const std::string& session_id) {
-  unsigned char bytes[kTokenBytes];
-  random_.fill(bytes);
-  std::string token = base64url({reinterpret_cast<const char*>(bytes), sizeof bytes});
-  std::string hash = hash_of(token);
-  const std::lock_guard lock(mutex_);
-  sweep();
-  auto& open = by_session_[session_id];
-  if (open.size() >= kOpenPerSession) {
-    entries_.erase(open.front());
-    open.pop_front();
-  } else if (entries_.size() >= capacity_) {
-    if (open.empty()) by_session_.erase(session_id);
-    return Error{Code::exhausted, "too many access links are open: try again in a minute", 60'000};
-  }
-  const std::int64_t expires_ns = clock_.monotonic_ns() + ttl_ns_;
-  entries_.emplace(hash, Entry{session_id, expires_ns});
-  open.push_back(hash);
-  order_.emplace_back(expires_ns, std::move(hash));
-  return token;
+std::string sign_token(std::string_view secret, std::string_view session_id, Random& random, std::int64_t expires_s) {
+  unsigned char nonce[kNonceBytes];
+  random.fill(nonce);
+  return sign("access", secret, session_id,
+              std::to_string(expires_s) + "." + base64url({reinterpret_cast<const char*>(nonce), sizeof nonce}));
 }
 
-bool AccessTokens::redeem(std::string_view token, std::string_view session_id) {
-  const std::string hash = hash_of(token);
+bool UsedTokens::redeem(std::string_view token, std::string_view secret, std::string_view session_id, std::int64_t now_s) {
+  std::string_view expires;
+  std::string_view nonce;
+  std::int64_t expires_s = 0;
+  if (!verify("access", token, secret, session_id, expires, nonce)) return false;
+  if (!parse_seconds(expires, expires_s) || now_s >= expires_s) return false;
+  const std::string key(token.substr(token.rfind('.') + 1));
   const std::lock_guard lock(mutex_);
-  sweep();
-  const auto found = entries_.find(hash);
-  if (found == entries_.end() || found->second.session_id != session_id) return false;
-  const auto open = by_session_.find(found->second.session_id);
-  if (open != by_session_.end()) {
-    std::erase(open->second, hash);
-    if (open->second.empty()) by_session_.erase(open);
+  while (!expiry_.empty() && expiry_.begin()->first <= now_s) {
+    used_.erase(expiry_.begin()->second);
+    expiry_.erase(expiry_.begin());
   }
-  entries_.erase(found);
+  if (used_.size() >= capacity_ || !used_.insert(key).second) return false;
+  expiry_.emplace(expires_s, key);
   return true;
 }
 
-std::size_t AccessTokens::size() const {
+std::size_t UsedTokens::size() const {
   const std::lock_guard lock(mutex_);
-  return entries_.size();
+  return used_.size();
 }
 
-void AccessTokens::sweep() {
-  const std::int64_t now = clock_.monotonic_ns();
-  while (!order_.empty() && order_.front().first <= now) {
-    const auto found = entries_.find(order_.front().second);
-    if (found != entries_.end()) {
-      const auto open = by_session_.find(found->second.session_id);
-      if (open != by_session_.end()) {
-        std::erase(open->second, order_.front().second);
-        if (open->second.empty()) by_session_.erase(open);
-      }
-      entries_.erase(found);
-    }
-    order_.pop_front();
-  }
+std::string sign_cookie(std::string_view secret, std::string_view session_id, std::int64_t issued_s, std::int64_t expires_s) {
+  return sign("cookie", secret, session_id, std::to_string(issued_s) + "." + std::to_string(expires_s));
 }
 
-std::string sign_cookie(std::string_view key, std::string_view session_id, std::string_view secret_nonce, std::int64_t issued_s,
-                        std::int64_t expires_s) {
-  const std::string times = std::to_string(issued_s) + "." + std::to_string(expires_s);
-  return std::string(kVersion) + "." + times + "." + mac(key, session_id, secret_nonce, times);
-}
-
-bool verify_cookie(std::string_view value, std::string_view key, std::string_view session_id, std::string_view secret_nonce,
-                   std::int64_t now_s) {
-  if (value.size() > 128 || value.substr(0, 3) != "v1.") return false;
-  const std::string_view rest = value.substr(3);
-  const auto first = rest.find('.');
-  const auto second = first == std::string_view::npos ? first : rest.find('.', first + 1);
-  if (second == std::string_view::npos) return false;
-  const std::string_view times = rest.substr(0, second);
-  if (!constant_time_equal(rest.substr(second + 1), mac(key, session_id, secret_nonce, times))) return false;
-  std::int64_t issued = 0;
-  std::int64_t expires = 0;
-  if (!parse_seconds(times.substr(0, first), issued) || !parse_seconds(times.substr(first + 1), expires)) return false;
-  return now_s < expires;
+bool verify_cookie(std::string_view value, std::string_view secret, std::string_view session_id, std::int64_t now_s) {
+  std::string_view issued;
+  std::string_view expires;
+  std::int64_t issued_s = 0;
+  std::int64_t expires_s = 0;
+  if (!verify("cookie", value, secret, session_id, issued, expires)) return false;
+  return parse_seconds(issued, issued_s) && parse_seconds(expires, expires_s) && now_s < expires_s;
 }
 
 // A `__Host-` cookie must be Secure, and a browser takes it only from an origin that it trusts. Chromium 156 and Firefox trust

@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include "gateway/engine_workspaces.hpp"
 #include "gateway/fakes.hpp"
 #include "http/client.hpp"
 
@@ -38,9 +37,7 @@ class GatewayTest : public ::testing::Test {
             wire.send(wire.buffer);
             wire.buffer.clear();
           }
-        }) {
-    options_.signing_key = std::string(32, 'k');
-  }
+        }) {}
   ~GatewayTest() override {
     if (server_) server_->stop();
   }
@@ -56,7 +53,7 @@ class GatewayTest : public ::testing::Test {
     origin_ = "http://" + host_;
   }
   void session(Workspace::State state, std::string reason = "") {
-    sessions_.set(kId, {state, upstream_.address(), "nonce1", std::move(reason), {{"x-front", "token"}}});
+    sessions_.set(kId, {state, upstream_.address(), std::string(64, 's'), std::move(reason), {{"x-front", "token"}}});
   }
   [[nodiscard]] Message ask(const std::string& method, const std::string& path, const std::string& headers,
                             std::string host = "") {
@@ -114,7 +111,7 @@ TEST_F(GatewayTest, LogsInByALinkThatWorksOnce) {
 
 TEST_F(GatewayTest, ALinkExpiresAndIsGoodForItsSessionOnly) {
   session(Workspace::State::ready);
-  sessions_.set("ffffffff", {Workspace::State::ready, upstream_.address(), "nonce2", "", {}});
+  sessions_.set("ffffffff", {Workspace::State::ready, upstream_.address(), std::string(64, 't'), "", {}});
   start();
   const std::string other = gateway_->access_url("ffffffff").value();
   EXPECT_EQ(ask("GET", other.substr(other.find("/.roost")), "").status, 401);
@@ -146,12 +143,12 @@ TEST_F(GatewayTest, TellsAStrangerNothing) {
 
 TEST_F(GatewayTest, TheCookieIsOfOneSessionAndDiesWithItsNonceAndItsTime) {
   session(Workspace::State::ready);
-  sessions_.set("ffffffff", {Workspace::State::ready, upstream_.address(), "nonce1", "", {}});
+  sessions_.set("ffffffff", {Workspace::State::ready, upstream_.address(), std::string(64, 's'), "", {}});
   start();
   const std::string cookie = cookie_header(log_in());
   EXPECT_EQ(ask("GET", "/", cookie).status, 200);
   EXPECT_EQ(ask("GET", "/", cookie, "vs-code-ffffffff.localhost").status, 401);
-  sessions_.set(kId, {Workspace::State::ready, upstream_.address(), "nonce2", "", {}});
+  sessions_.set(kId, {Workspace::State::ready, upstream_.address(), std::string(64, 't'), "", {}});
   EXPECT_EQ(ask("GET", "/", cookie).status, 401);
   session(Workspace::State::ready);
   clock_.advance_s(options_.cookie_ttl_s + 1);
@@ -277,7 +274,7 @@ TEST_F(GatewayTest, ShowsWhyAWorkspaceCannotBeOpened) {
 }
 
 TEST_F(GatewayTest, ShowsTheStartingPageWhileTheFrontDoesNotAnswer) {
-  sessions_.set(kId, {Workspace::State::ready, "unix:/nonexistent/socket", "nonce1", "", {}});
+  sessions_.set(kId, {Workspace::State::ready, "unix:/nonexistent/socket", std::string(64, 's'), "", {}});
   start();
   const std::string cookie = cookie_header(log_in());
   const Message page = ask("GET", "/", cookie + kHtml);
@@ -289,7 +286,6 @@ TEST_F(GatewayTest, ShowsTheStartingPageWhileTheFrontDoesNotAnswer) {
 
 TEST(GatewayOptions, AreChecked) {
   Options good;
-  good.signing_key = std::string(32, 'k');
   EXPECT_TRUE(Gateway::validate(good).ok());
   const auto refused = [&](const std::function<void(Options&)>& change) {
     Options options = good;
@@ -304,38 +300,16 @@ TEST(GatewayOptions, AreChecked) {
   EXPECT_TRUE(refused([](Options& o) { o.url_pattern = "ftp://{uuid}.localhost"; }));
   EXPECT_TRUE(refused([](Options& o) { o.url_pattern = "http://localhost"; }));
   EXPECT_TRUE(refused([](Options& o) { o.landing = "//evil.com"; }));
-  EXPECT_TRUE(refused([](Options& o) { o.signing_key = "short"; }));
 }
 
 TEST(GatewayUrl, FollowsThePattern) {
   Options options;
-  options.signing_key = std::string(32, 'k');
   options.host_pattern = "vs-code-{uuid}.example.org";
   options.url_pattern = "https://vs-code-{uuid}.example.org";
   TestSessions sessions;
   TestClock clock;
   const Gateway gateway(options, sessions.port(), clock, system_random());
   EXPECT_EQ(gateway.workspace_url("abcd0123"), "https://vs-code-abcd0123.example.org");
-}
-
-TEST(WorkspaceOf, FollowsWhatIsWantedAndObserved) {
-  Session session;
-  session.secret_nonce = "n";
-  session.wanted = Wanted::running;
-  session.phase = Phase::starting;
-  EXPECT_EQ(workspace_of(session).state, Workspace::State::starting);
-  session.observed.ready = true;
-  EXPECT_EQ(workspace_of(session).state, Workspace::State::starting);
-  session.observed.endpoint = "unix:/x";
-  EXPECT_EQ(workspace_of(session).state, Workspace::State::ready);
-  EXPECT_EQ(workspace_of(session).endpoint, "unix:/x");
-  session.wanted = Wanted::asleep;
-  EXPECT_EQ(workspace_of(session).state, Workspace::State::asleep);
-  session.phase = Phase::volume_lost;
-  EXPECT_EQ(workspace_of(session).state, Workspace::State::unavailable);
-  session.phase = Phase::running;
-  session.wanted = Wanted::deleted;
-  EXPECT_EQ(workspace_of(session).state, Workspace::State::unavailable);
 }
 
 }  // namespace

@@ -2,78 +2,82 @@
 
 #include <gtest/gtest.h>
 
-#include <set>
-
-#include "gateway/fakes.hpp"
+#include <string>
 
 namespace roost::gateway {
 namespace {
 
-constexpr std::int64_t kSecond = 1'000'000'000;
+const std::string kSecret(64, 'k');
+constexpr std::int64_t kNow = 1'700'000'000;
 
-class TokensTest : public ::testing::Test {
- protected:
-  TestClock clock_;
-  AccessTokens tokens_{clock_, system_random(), 60 * kSecond, 100};
-};
-
-TEST_F(TokensTest, AreGoodOnce) {
-  const auto token = tokens_.mint("abcd0123");
-  ASSERT_TRUE(token.ok());
-  EXPECT_EQ(token->size(), 43U);
-  EXPECT_TRUE(tokens_.redeem(*token, "abcd0123"));
-  EXPECT_FALSE(tokens_.redeem(*token, "abcd0123"));
-  EXPECT_EQ(tokens_.size(), 0U);
+std::string token(std::string_view id = "abcd0123", std::int64_t expires_s = kNow + 60) {
+  return sign_token(kSecret, id, system_random(), expires_s);
 }
 
-TEST_F(TokensTest, AreGoodForTheirSessionAndKeptWhenTriedOnAnother) {
-  const auto token = tokens_.mint("abcd0123");
-  EXPECT_FALSE(tokens_.redeem(*token, "ffffffff"));
-  EXPECT_TRUE(tokens_.redeem(*token, "abcd0123"));
-  EXPECT_FALSE(tokens_.redeem("", "abcd0123"));
+TEST(Tokens, AreGoodOnce) {
+  UsedTokens used;
+  const std::string first = token();
+  EXPECT_NE(first, token());
+  EXPECT_TRUE(used.redeem(first, kSecret, "abcd0123", kNow));
+  EXPECT_FALSE(used.redeem(first, kSecret, "abcd0123", kNow));
+  EXPECT_TRUE(used.redeem(token(), kSecret, "abcd0123", kNow));
 }
 
-TEST_F(TokensTest, ExpireAndAreForgotten) {
-  const auto token = tokens_.mint("abcd0123");
-  clock_.advance_s(59);
-  const auto later = tokens_.mint("abcd0123");
-  clock_.advance_s(1);
-  EXPECT_FALSE(tokens_.redeem(*token, "abcd0123"));
-  EXPECT_EQ(tokens_.size(), 1U);
-  EXPECT_TRUE(tokens_.redeem(*later, "abcd0123"));
+TEST(Tokens, AreGoodForTheirSessionAndSecretAndNotUsedUpByATryOnAnother) {
+  UsedTokens used;
+  const std::string mine = token();
+  EXPECT_FALSE(used.redeem(mine, kSecret, "ffffffff", kNow));
+  EXPECT_FALSE(used.redeem(mine, std::string(64, 'l'), "abcd0123", kNow));
+  EXPECT_FALSE(used.redeem("", kSecret, "abcd0123", kNow));
+  EXPECT_TRUE(used.redeem(mine, kSecret, "abcd0123", kNow));
 }
 
-TEST_F(TokensTest, AreBoundedForASessionAndAltogether) {
-  const auto first = tokens_.mint("abcd0123");
-  for (int i = 0; i < 15; ++i) ASSERT_TRUE(tokens_.mint("abcd0123").ok());
-  const auto last = tokens_.mint("abcd0123");
-  EXPECT_EQ(tokens_.size(), 16U);
-  EXPECT_FALSE(tokens_.redeem(*first, "abcd0123"));  // the oldest gave way
-  EXPECT_TRUE(tokens_.redeem(*last, "abcd0123"));
-  for (int i = 0; tokens_.size() < 100; ++i) ASSERT_TRUE(tokens_.mint("s" + std::to_string(i)).ok());
-  const auto refused = tokens_.mint("another");
-  ASSERT_FALSE(refused.ok());
-  EXPECT_EQ(refused.error().code, Code::exhausted);
-  clock_.advance_s(60);
-  EXPECT_TRUE(tokens_.mint("another").ok());
+TEST(Tokens, ExpireAndAreForgotten) {
+  UsedTokens used;
+  const std::string mine = token();
+  EXPECT_FALSE(used.redeem(mine, kSecret, "abcd0123", kNow + 60));
+  EXPECT_TRUE(used.redeem(mine, kSecret, "abcd0123", kNow + 59));
+  EXPECT_EQ(used.size(), 1U);
+  EXPECT_TRUE(used.redeem(token("abcd0123", kNow + 120), kSecret, "abcd0123", kNow + 60));
+  EXPECT_EQ(used.size(), 1U);
+}
+
+TEST(Tokens, AreRefusedWhereTooManyAreRemembered) {
+  UsedTokens used(3);
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(used.redeem(token(), kSecret, "abcd0123", kNow));
+  const std::string one_more = token("abcd0123", kNow + 120);
+  EXPECT_FALSE(used.redeem(one_more, kSecret, "abcd0123", kNow));
+  EXPECT_TRUE(used.redeem(one_more, kSecret, "abcd0123", kNow + 60));
+}
+
+TEST(Tokens, CannotBeChangedAnywhereAndACookieIsNone) {
+  UsedTokens used;
+  const std::string mine = token();
+  for (std::size_t i = 0; i < mine.size(); ++i) {
+    std::string changed = mine;
+    changed[i] = changed[i] == '9' ? '8' : '9';
+    EXPECT_FALSE(used.redeem(changed, kSecret, "abcd0123", kNow)) << i;
+    EXPECT_FALSE(used.redeem(std::string_view(mine).substr(0, i), kSecret, "abcd0123", kNow)) << i;
+  }
+  EXPECT_FALSE(used.redeem(mine + "A", kSecret, "abcd0123", kNow));
+  EXPECT_FALSE(used.redeem(sign_cookie(kSecret, "abcd0123", kNow + 60, kNow + 60), kSecret, "abcd0123", kNow));
+  EXPECT_FALSE(verify_cookie(mine, kSecret, "abcd0123", kNow));
+  EXPECT_TRUE(used.redeem(mine, kSecret, "abcd0123", kNow));
 }
 
 class CookieTest : public ::testing::Test {
  protected:
-  const std::string key_ = std::string(32, 'k');
-  const std::string value_ = sign_cookie(key_, "abcd0123", "nonce1", 1000, 2000);
-  [[nodiscard]] bool valid(std::string_view value, std::string_view id = "abcd0123", std::string_view nonce = "nonce1",
-                           std::int64_t now = 1500) const {
-    return verify_cookie(value, key_, id, nonce, now);
+  const std::string value_ = sign_cookie(kSecret, "abcd0123", 1000, 2000);
+  [[nodiscard]] bool valid(std::string_view value, std::string_view id = "abcd0123", std::int64_t now = 1500) const {
+    return verify_cookie(value, kSecret, id, now);
   }
 };
 
-TEST_F(CookieTest, IsGoodForItsSessionNonceKeyAndTime) {
+TEST_F(CookieTest, IsGoodForItsSessionSecretAndTime) {
   EXPECT_TRUE(valid(value_));
   EXPECT_FALSE(valid(value_, "abcd0124"));
-  EXPECT_FALSE(valid(value_, "abcd0123", "nonce2"));
-  EXPECT_FALSE(valid(value_, "abcd0123", "nonce1", 2000));
-  EXPECT_FALSE(verify_cookie(value_, std::string(32, 'l'), "abcd0123", "nonce1", 1500));
+  EXPECT_FALSE(valid(value_, "abcd0123", 2000));
+  EXPECT_FALSE(verify_cookie(value_, std::string(64, 'l'), "abcd0123", 1500));
 }
 
 TEST_F(CookieTest, CannotBeChangedAnywhere) {

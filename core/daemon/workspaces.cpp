@@ -1,10 +1,12 @@
-#include "gateway/engine_workspaces.hpp"
+#include "daemon/workspaces.hpp"
 
-namespace roost::gateway {
+namespace roost::daemon {
+
+using gateway::Workspace;
+using gateway::Workspaces;
 
 Workspace workspace_of(const Session& session) {
   Workspace workspace;
-  workspace.secret_nonce = session.secret_nonce;
   const bool deleting =
       session.wanted == Wanted::deleted || session.phase == Phase::deleting || session.phase == Phase::delete_blocked;
   if (deleting) {
@@ -26,12 +28,18 @@ Workspace workspace_of(const Session& session) {
   return workspace;
 }
 
-Workspaces engine_workspaces(Engine& engine) {
+Workspaces engine_workspaces(Engine& engine, LoginSecret secret) {
   Workspaces workspaces;
-  workspaces.lookup = [&engine](const std::string& id) -> std::optional<Workspace> {
+  workspaces.lookup = [&engine, secret = std::move(secret)](const std::string& id) -> std::optional<Workspace> {
     const SessionView view = engine.reads().find(id);
+    Session nobody;
+    nobody.id = id;
+    // Made for a session that does not exist too, so that the time tells nothing.
+    std::string login_secret = secret(view == nullptr ? nobody : view->session);
     if (view == nullptr) return std::nullopt;
-    return workspace_of(view->session);
+    Workspace workspace = workspace_of(view->session);
+    workspace.login_secret = std::move(login_secret);
+    return workspace;
   };
   workspaces.wake = [&engine](const std::string& id) {
     CommandOptions options;
@@ -42,4 +50,4 @@ Workspaces engine_workspaces(Engine& engine) {
   return workspaces;
 }
 
-}  // namespace roost::gateway
+}  // namespace roost::daemon
