@@ -10,6 +10,10 @@ enum class TaskKind { backup, verify, restore };
 // supervisor holds the workspace's lock and its control socket answers (0), or with a line on standard error why it does not.
 int serve(int argc, char** argv);
 
+// The same as the first process of a workspace's container: `--pod DIRECTORY [--run DIRECTORY] [--listen HOST:PORT]
+// [-- COMMAND…]`. It ends when it is told to (SIGTERM), or where its program keeps failing (1).
+int serve_pod(int argc, char** argv);
+
 // Supervises one task: `--spec FILE`; the same hand-over as serve. It runs `roost-agent backup|verify|restore …` in a sandbox.
 int supervise_task(int argc, char** argv);
 

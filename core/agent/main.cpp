@@ -8,6 +8,7 @@ namespace {
 
 constexpr const char* kUsage =
     "usage: roost-agent serve --spec FILE [--foreground]\n"
+    "       roost-agent serve --pod DIRECTORY [--run DIRECTORY] [--listen HOST:PORT] [-- COMMAND...]\n"
     "       roost-agent task --spec FILE [--foreground]\n"
     "       roost-agent backup|verify|restore --spec FILE --result FILE --progress FILE\n"
     "       roost-agent --version\n";
@@ -19,6 +20,8 @@ int main(int argc, char** argv) {
   const char* command = argc > 1 ? argv[1] : "";
   const int rest = argc > 2 ? argc - 2 : 0;
   char** arguments = argv + 2;
+  const bool in_pod = rest > 0 && std::strcmp(arguments[0], "--pod") == 0;
+  if (std::strcmp(command, "serve") == 0 && in_pod) return roost::agent::serve_pod(rest, arguments);
   if (std::strcmp(command, "serve") == 0) return roost::agent::serve(rest, arguments);
   if (std::strcmp(command, "task") == 0) return roost::agent::supervise_task(rest, arguments);
 #ifdef ROOST_AGENT_TASKS

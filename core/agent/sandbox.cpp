@@ -10,7 +10,9 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
 
 #include "agent/sandbox_exec.hpp"
 
@@ -218,6 +220,18 @@ void kill_sandbox(const SandboxProcess& process, Cgroup* cgroup) {
   }
   if (cgroup != nullptr) cgroup->kill_all();
   if (process.network > 0) ::kill(process.network, SIGKILL);
+}
+
+bool kill_container(pid_t kept) {
+  bool found = false;
+  std::error_code failed;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc", failed)) {
+    const auto pid = static_cast<pid_t>(std::strtol(entry.path().filename().c_str(), nullptr, 10));
+    if (pid <= 1 || pid == kept || start_time_of(pid) == 0) continue;  // not a process, or one that only waits to be reaped
+    ::kill(pid, SIGKILL);
+    found = true;
+  }
+  return found;
 }
 
 }  // namespace roost::agent

@@ -123,6 +123,7 @@ Json Supervisor::activity() {
 }
 
 void Supervisor::publish() {
+  if (on_ready_) on_ready_(ready_);
   (void)replace_file(spec_.run + "/status.json", status().dump());
   if (!spec_.events.empty()) (void)write_file(spec_.events + "/" + spec_.id, "1", 0600);
 }

@@ -44,6 +44,7 @@ void LogSink::drain() {
 void LogSink::write(std::string_view data) {
   tail_.append(data.substr(data.size() > 512 ? data.size() - 512 : 0));
   if (tail_.size() > 512) tail_.erase(0, tail_.size() - 512);
+  if (path_.empty()) return (void)!::write(STDOUT_FILENO, data.data(), data.size());
   if (file_.open() && size_ + static_cast<std::int64_t>(data.size()) > limit_) {
     ::rename(path_.c_str(), (path_ + ".1").c_str());
     file_.reset();

@@ -1,5 +1,6 @@
-// LogSink: the workload's output on disk, bounded: at most two files of `bytes` each (NAME and NAME.1). A full disk loses lines,
-// never the workload. Thread safety: none; it lives on one Loop.
+// LogSink: the workload's output on disk, bounded: at most two files of `bytes` each (NAME and NAME.1); without a name, on this
+// process's own output, which a container's runtime bounds. A full disk loses lines, never the workload. Thread safety: none; it
+// lives on one Loop.
 #pragma once
 
 #include <string>

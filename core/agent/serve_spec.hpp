@@ -18,9 +18,12 @@ struct ServeSpec {
   std::string run;               // directory of lock, control.sock, front.sock, status.json: the workload cannot write there
   std::string events;            // directory where the file named by the id is written at each change
   std::string socket_directory;  // the workload can write there; its socket is "app.sock" in it
-  std::string log;
+  std::string log;               // empty: this process's own output
   std::int64_t log_bytes = 1 << 20;
   std::string cgroup;  // name of the group; empty: none
+  // It is the first process of a container, and everything in there but what it keeps is the workload. Where that keeps failing
+  // the container is to end, so that whoever runs it sees it.
+  bool container = false;
   Limits limits;
   SandboxSpec sandbox;
   std::string ready_path = "/healthz";

@@ -1,6 +1,7 @@
 #include "agent/serve_supervisor.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
@@ -10,9 +11,16 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <utility>
 
 namespace roost::agent {
+namespace {
+
+constexpr std::int64_t kKeptRestartMs = 500;
+constexpr std::int64_t kKeptEndMs = 3000;
+
+}  // namespace
 
 Supervisor::~Supervisor() {
   if (process_) kill_sandbox(*process_, cgroup_ ? &*cgroup_ : nullptr);
@@ -49,8 +57,10 @@ Status Supervisor::prepare() {
 
 void Supervisor::run() {
   set_limits();
+  start_kept();
   start();
   loop_.run();
+  end_kept();
   front_.reset();
   ::unlink((spec_.run + "/front.sock").c_str());
   ::unlink((spec_.run + "/control.sock").c_str());
@@ -130,6 +140,10 @@ void Supervisor::reap() {
       process_->network = -1;
       restart_network();
     }
+    if (pid == kept_) {
+      kept_ = -1;
+      loop_.after(kKeptRestartMs, [this] { start_kept(); });
+    }
   }
 }
 
@@ -145,6 +159,28 @@ void Supervisor::restart_network() {
   publish();
 }
 
+void Supervisor::start_kept() {
+  if (!keep_ || kept_ > 0 || state_ == State::stopping) return;
+  kept_ = keep_();
+  if (kept_ < 0) loop_.after(kKeptRestartMs, [this] { start_kept(); });
+}
+
+void Supervisor::end_kept() {
+  if (kept_ < 0) return;
+  ::kill(kept_, SIGTERM);
+  const std::int64_t deadline_ms = monotonic_ms() + kKeptEndMs;
+  while (::waitpid(kept_, nullptr, WNOHANG) == 0) {
+    if (!wait_for(signals_.get(), POLLIN, deadline_ms)) {
+      ::kill(kept_, SIGKILL);
+      ::waitpid(kept_, nullptr, 0);
+      break;
+    }
+    signalfd_siginfo info{};
+    (void)!::read(signals_.get(), &info, sizeof info);
+  }
+  kept_ = -1;
+}
+
 void Supervisor::ended(int status) {
   last_exit_ = Json::object();
   if (WIFEXITED(status)) last_exit_.set("code", WEXITSTATUS(status));
@@ -152,6 +188,7 @@ void Supervisor::ended(int status) {
   last_exit_.set("at", wall_us());
   process_->outer_id = {};
   ready_ = false;
+  if (on_ready_) on_ready_(false);
   if (probe_timer_ != 0) loop_.cancel(std::exchange(probe_timer_, 0));
   ready_probe_->abandon();
   front_->close_all();
@@ -165,12 +202,17 @@ void Supervisor::clear() {
   if (process_->network > 0) {
     ::waitpid(std::exchange(process_->network, -1), nullptr, 0);
   }
-  if (alive(process_->outer_id) || alive(process_->init) || (cgroup_ && !cgroup_->empty())) {
+  if (remains()) {
     kill_timer_ = loop_.after(20, [this] { clear(); });
     return;
   }
   process_.reset();
   cleared();
+}
+
+bool Supervisor::remains() {
+  if (spec_.container && ::getpid() == 1 && kill_container(kept_)) return true;
+  return alive(process_->outer_id) || alive(process_->init) || (cgroup_ && !cgroup_->empty());
 }
 
 void Supervisor::cleared() {
@@ -220,6 +262,9 @@ void Supervisor::fail(const std::string& reason, const std::string& message) {
   reason_ = reason;
   message_ = message;
   publish();
+  if (!spec_.container) return;
+  std::fprintf(stderr, "roost-agent: %s: %s\n", reason.c_str(), message.c_str());
+  loop_.stop();
 }
 
 Status Supervisor::resize(const Json& request) {

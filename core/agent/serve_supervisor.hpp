@@ -5,6 +5,7 @@
 // must know to find leftovers.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -27,10 +28,16 @@ class Supervisor {
   Supervisor(const Supervisor&) = delete;
   Supervisor& operator=(const Supervisor&) = delete;
 
+  // Both before prepare(). `changed` hears of readiness; `start` starts a process (its pid, or -1) that is started again whenever
+  // it ends, and ended with the workload.
+  void on_ready(std::function<void(bool ready)> changed) { on_ready_ = std::move(changed); }
+  void keep(std::function<pid_t()> start) { keep_ = std::move(start); }
+
   // Sockets, signals, cgroup: from here on it can be spoken to.
   [[nodiscard]] Status prepare();
   // Until it was stopped and nothing of the workload is left.
   void run();
+  [[nodiscard]] bool failed() const { return state_ == State::failed; }  // after run: why it ended
 
  private:
   enum class State { starting, running, stopping, failed };
@@ -56,7 +63,10 @@ class Supervisor {
   void ended(int status);
   void clear();  // until nothing is left; then `cleared`
   void cleared();
+  [[nodiscard]] bool remains();  // of the workload
   void restart_network();
+  void start_kept();
+  void end_kept();
   void probe(std::int64_t delay_ms);
   void fail(const std::string& reason, const std::string& message);
 
@@ -87,6 +97,9 @@ class Supervisor {
   Loop::TimerId probe_timer_ = 0;
   Loop::TimerId kill_timer_ = 0;
   Json last_exit_ = Json::object();
+  std::function<void(bool)> on_ready_;
+  std::function<pid_t()> keep_;
+  pid_t kept_ = -1;
 };
 
 }  // namespace roost::agent

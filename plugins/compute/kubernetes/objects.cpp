@@ -1,5 +1,7 @@
 #include "compute/kubernetes/objects.hpp"
 
+#include <algorithm>
+
 #include "compute/kubernetes/quantity.hpp"
 
 namespace roost::kubernetes {
@@ -35,8 +37,9 @@ Json install_container(const Settings& settings) {
                        {"volumeMounts", Json::array({Json::object({{"name", "agent"}, {"mountPath", "/roost/bin"}})})}});
 }
 
-Json probe(const Settings& settings, int period_s, int failures) {
-  return Json::object({{"httpGet", Json::object({{"path", settings.readiness_path}, {"port", "http"}})},
+// The agent answers it, for the program behind it: see serve.json.
+Json probe(int period_s, int failures) {
+  return Json::object({{"httpGet", Json::object({{"path", "/.roost/healthz"}, {"port", "http"}})},
                        {"periodSeconds", period_s},
                        {"timeoutSeconds", 2},
                        {"failureThreshold", failures}});
@@ -44,24 +47,28 @@ Json probe(const Settings& settings, int period_s, int failures) {
 
 Json workspace_container(const Settings& settings, const Spec& spec) {
   Json mounts = Json::array({Json::object({{"name", "workspace"}, {"mountPath", "/workspace"}}),
-                             Json::object({{"name", "session"}, {"mountPath", "/roost/session"}, {"readOnly", true}})});
+                             Json::object({{"name", "session"}, {"mountPath", "/roost/session"}, {"readOnly", true}}),
+                             Json::object({{"name", "run"}, {"mountPath", "/run/roost"}})});
   if (!settings.agent_image.empty()) {
     mounts.push(Json::object({{"name", "agent"}, {"mountPath", "/roost/bin"}, {"readOnly", true}}));
   }
+  std::vector<std::string> arguments = {"serve", "--pod", "/roost/session"};
+  if (!settings.command.empty()) arguments.emplace_back("--");
+  arguments.insert(arguments.end(), settings.command.begin(), settings.command.end());
   const Json in_place = Json::array({Json::object({{"resourceName", "cpu"}, {"restartPolicy", "NotRequired"}}),
                                      Json::object({{"resourceName", "memory"}, {"restartPolicy", "NotRequired"}})});
   return Json::object({{"name", kContainer},
                        {"image", settings.image},
                        {"imagePullPolicy", settings.image_pull_policy},
-                       {"command", strings(settings.command)},
-                       {"args", strings(settings.arguments)},
+                       {"command", Json::array({settings.agent_image.empty() ? "roost-agent" : "/roost/bin/roost-agent"})},
+                       {"args", strings(arguments)},
                        {"env", Json::array({Json::object({{"name", "ROOST_SESSION_ID"}, {"value", spec.id}}),
                                             Json::object({{"name", "ROOST_WORKSPACE_URL"}, {"value", spec.url}})})},
                        {"ports", Json::array({Json::object({{"name", "http"}, {"containerPort", 1111}})})},
                        {"resources", resources(settings, spec.size)},
                        {"resizePolicy", in_place},
-                       {"startupProbe", probe(settings, 1, 600)},
-                       {"readinessProbe", probe(settings, 5, 3)},
+                       {"startupProbe", probe(1, 600)},
+                       {"readinessProbe", probe(5, 3)},
                        {"securityContext", container_security()},
                        {"terminationMessagePolicy", "FallbackToLogsOnError"},
                        {"volumeMounts", mounts}});
@@ -100,7 +107,8 @@ Json pod_template(const Settings& settings, const Spec& spec) {
   Json volumes = Json::array(
       {Json::object({{"name", "workspace"}, {"persistentVolumeClaim", Json::object({{"claimName", spec.volume.name}})}}),
        Json::object(
-           {{"name", "session"}, {"secret", Json::object({{"secretName", workload_name(spec.id)}, {"defaultMode", 0440}})}})});
+           {{"name", "session"}, {"secret", Json::object({{"secretName", workload_name(spec.id)}, {"defaultMode", 0440}})}}),
+       Json::object({{"name", "run"}, {"emptyDir", Json::object({{"medium", "Memory"}, {"sizeLimit", "16Mi"}})}})});
   Json pod = Json::object({{"automountServiceAccountToken", false},
                            {"enableServiceLinks", false},
                            {"terminationGracePeriodSeconds", settings.grace_s},
@@ -142,7 +150,9 @@ Json service(const Settings& settings, const std::string& id) {
   return Json::object({{"apiVersion", "v1"},
                        {"kind", "Service"},
                        {"metadata", metadata(settings, workload_name(id), id)},
+                       // A pod that starts answers its visitor that it does.
                        {"spec", Json::object({{"type", "ClusterIP"},
+                                              {"publishNotReadyAddresses", true},
                                               {"selector", Json::object({{"app", workload_name(id)}})},
                                               {"ports", Json::array({port})}})}});
 }
@@ -196,7 +206,10 @@ std::string secret_digest(const Json& string_data) {
 }
 
 Json secret(const Settings& settings, const Spec& spec) {
-  const Json serve = Json::object({{"id", spec.id}, {"url", spec.url}, {"port", 1111}, {"ready_path", settings.readiness_path}});
+  // What is left of the pod's grace when the program was asked to end and did not is for the agent itself.
+  const std::int64_t stop_grace_ms = std::max<std::int64_t>(1, settings.grace_s - 5) * 1000;
+  const Json serve = Json::object(
+      {{"id", spec.id}, {"url", spec.url}, {"ready_path", settings.readiness_path}, {"stop_grace_ms", stop_grace_ms}});
   const Json data = Json::object({{"login-secret", spec.login_secret}, {"token", spec.token}, {"serve.json", serve.dump()}});
   Json meta = metadata(settings, workload_name(spec.id), spec.id);
   meta.set("annotations", Json::object({{kDigest, secret_digest(data)}}));

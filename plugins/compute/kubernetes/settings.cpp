@@ -61,12 +61,9 @@ Settings Settings::parse(std::string_view config) {
   if (s.image.empty()) invalid("compute-kubernetes: image is missing: the workspace's container image");
   read(json, "agent_image", s.agent_image);
   read(json, "image_pull_policy", s.image_pull_policy);
-  s.install_command = {"cp", "/usr/local/bin/roost-agent", "/roost/bin/roost-agent"};
+  s.install_command = {"cp", "-dR", "/roost/agent-bundle/.", "/roost/bin/"};
   read(json, "install_command", s.install_command);
-  s.command = {s.agent_image.empty() ? "roost-agent" : "/roost/bin/roost-agent"};
   read(json, "command", s.command);
-  s.arguments = {"serve", "--spec", "/roost/session/serve.json", "--foreground"};
-  read(json, "arguments", s.arguments);
   s.pod_template = json["pod_template"];
   s.labels = json["labels"];
   read(json, "user", s.user);

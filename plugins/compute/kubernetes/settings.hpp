@@ -30,10 +30,9 @@ struct Settings {
   std::string agent_image;  // empty: the workspace's image has the agent, no init container
   std::string image_pull_policy = "IfNotPresent";
   std::vector<std::string> install_command;  // of the init container; copies the agent to /roost/bin
-  std::vector<std::string> command;          // of the workspace's container: its first process
-  std::vector<std::string> arguments;
-  Json pod_template;  // laid over the template: {"metadata":..,"spec":..}
-  Json labels;        // more labels on every object
+  std::vector<std::string> command;          // what the agent runs in there; empty: code-server
+  Json pod_template;                         // laid over the template: {"metadata":..,"spec":..}
+  Json labels;                               // more labels on every object
   std::int64_t user = 1000;
   std::int64_t grace_s = 30;
   std::int64_t request_cpu_percent = 100;  // of the limit
