@@ -11,8 +11,7 @@ int serve(int argc, char** argv) {
   return hand_over(argc, argv, [](const HandOver& given) {
     auto spec = ServeSpec::load(given.spec);
     if (!spec) return given.refuse(spec.error());
-    auto lock = take_lock(spec->run + "/lock");
-    if (!lock) return given.refuse(lock.error());
+    if (const auto locked = take_lock(spec->run + "/lock"); !locked) return given.refuse(locked.error());
     Supervisor supervisor(std::move(*spec));
     if (const auto prepared = supervisor.prepare(); !prepared) return given.refuse(prepared.error());
     given.ready();

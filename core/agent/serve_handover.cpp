@@ -60,7 +60,7 @@ int wait_for_word(int fd) {
 
 }  // namespace
 
-Result<Fd> take_lock(const std::string& path) {
+Status take_lock(const std::string& path) {
   Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd.open()) return errno_error(path);
   if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) return Error{Code::conflict, path + " is held by another process", 0};
@@ -68,7 +68,8 @@ Result<Fd> take_lock(const std::string& path) {
   if (::ftruncate(fd.get(), 0) != 0 || ::pwrite(fd.get(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) {
     return errno_error(path);
   }
-  return fd;
+  fd.release();
+  return {};
 }
 
 int hand_over(int argc, char** argv, const std::function<int(const HandOver&)>& body) {

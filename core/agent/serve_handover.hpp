@@ -19,7 +19,8 @@ struct HandOver {
 // process that stays. Exit codes: 0 ready (or ended well, in the foreground), 2 usage, 3 the lock is held by another, 1 else.
 int hand_over(int argc, char** argv, const std::function<int(const HandOver&)>& body);
 
-// CONFLICT: another process holds it. Its content becomes "PID START_TIME".
-[[nodiscard]] Result<Fd> take_lock(const std::string& path);
+// CONFLICT: another process holds it. Its content becomes "PID START_TIME". It is held until this process has ended and not a
+// moment less: whoever finds it free may rely on nothing of the process being left, its last steps at exit included.
+[[nodiscard]] Status take_lock(const std::string& path);
 
 }  // namespace roost::agent

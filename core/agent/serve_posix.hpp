@@ -29,6 +29,7 @@ class Fd {
   [[nodiscard]] int get() const { return fd_; }
   [[nodiscard]] bool open() const { return fd_ >= 0; }
   void reset(int fd = -1);
+  int release() { return std::exchange(fd_, -1); }  // it stays open
 
  private:
   int fd_ = -1;

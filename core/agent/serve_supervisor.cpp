@@ -196,7 +196,7 @@ void Supervisor::ended(int status) {
 }
 
 void Supervisor::clear() {
-  kill_timer_ = 0;
+  if (kill_timer_ != 0) loop_.cancel(std::exchange(kill_timer_, 0));
   if (!process_) return;
   kill_sandbox(*process_, cgroup_ ? &*cgroup_ : nullptr);
   if (process_->network > 0) {
@@ -212,12 +212,17 @@ void Supervisor::clear() {
 
 bool Supervisor::remains() {
   if (spec_.container && ::getpid() == 1 && kill_container(kept_)) return true;
-  return alive(process_->outer_id) || alive(process_->init) || (cgroup_ && !cgroup_->empty());
+  // The outer process counts until it was reaped: its exit status belongs to the answer.
+  return process_->outer_id.pid != 0 || alive(process_->init) || (cgroup_ && !cgroup_->empty());
 }
 
 void Supervisor::cleared() {
   log_->drain();
   if (state_ == State::stopping) {
+    // The namespace's init came to us when the outer process ended.
+    for (pid_t pid = 0; (pid = ::waitpid(-1, nullptr, WNOHANG)) > 0;) {
+      if (pid == kept_) kept_ = -1;
+    }
     if (cgroup_) cgroup_->remove();
     (void)replace_file(spec_.run + "/exit.json",
                        Json::object({{"incarnation", spec_.incarnation}, {"last_exit", last_exit_}}).dump());

@@ -113,6 +113,8 @@ int run_to_the_end(const Task& task, const HandOver& given) {
     ::poll(nullptr, 0, 10);
     kill_sandbox(*process, group);
   }
+  while (::waitpid(-1, nullptr, WNOHANG) > 0) {  // the namespace's init came to us when the outer process ended
+  }
   if (cgroup) cgroup->remove();
   ::unlink((task.run + "/spec.json").c_str());  // it may hold secrets of the backup's storage
   Json exit = Json::object();
@@ -129,8 +131,7 @@ int supervise_task(int argc, char** argv) {
   return hand_over(argc, argv, [](const HandOver& given) {
     auto task = load_task(given.spec);
     if (!task) return given.refuse(task.error());
-    auto lock = take_lock(task->run + "/lock");
-    if (!lock) return given.refuse(lock.error());
+    if (const auto locked = take_lock(task->run + "/lock"); !locked) return given.refuse(locked.error());
     if (::access((task->run + "/begun").c_str(), F_OK) == 0) {
       given.ready();  // it ran already
       return 0;

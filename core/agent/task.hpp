@@ -36,7 +36,8 @@ struct TaskSpec {
 // "NoSpace" for EXHAUSTED and so on: the reason of a failed task.
 [[nodiscard]] std::string_view task_reason(Code code);
 
-// Writes a file that appears whole: temporary file, fsync, rename.
+// Writes a file that appears whole: temporary file, fsync, rename. One that is there and cannot be replaced, because it is
+// mounted (the termination log of a Kubernetes pod), is written in place.
 Status write_file_whole(const std::string& path, std::string_view text, bool durable);
 
 // Notices SIGTERM and SIGINT (which must be blocked), and rewrites the progress file about once a second.

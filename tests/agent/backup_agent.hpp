@@ -10,6 +10,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "agent/backup_archives.hpp"
 #include "base/json.hpp"
@@ -24,6 +25,7 @@ struct TaskRun {
   std::int64_t attempt = 1;
   bool live = false;
   std::function<void()> before_exec = {};  // in the child
+  bool as_job = false;                     // in a container as compute-kubernetes makes it for a Job
 };
 
 struct TaskOutcome {
@@ -75,21 +77,32 @@ class Agent {
                                      {"mounts", Json::array()}}));
     if (!run.volume.empty()) {
       spec.set("volume", Json::object({{"name", "pvc-abcd1234"}, {"token", "t"}, {"uid", "volume-1"}}));
-      spec.set("volume_path", run.volume);
+      spec.set("volume_path", run.as_job ? "/workspace" : run.volume);
     }
     write_text(work() + "/spec.json", spec.dump());
     const std::string program = std::string(ROOST_BINARY_DIR) + "/bin/roost-agent";
-    const std::string result = work() + "/result.json";
-    const std::string spec_file = work() + "/spec.json";
+    std::vector<std::string> words = {
+        program, run.kind, "--spec", work() + "/spec.json", "--result", work() + "/result.json", "--progress", progress()};
+    if (run.as_job) {
+      write_text(work() + "/result.json", "");  // as the kubelet does
+      words = job_words(run, program);
+    }
+    std::vector<char*> arguments;
+    for (std::string& word : words) arguments.push_back(word.data());
+    arguments.push_back(nullptr);
+    const int output = ::open((work() + "/output").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     const pid_t child = ::fork();
-    if (child != 0) return child;
-    const int null = ::open("/dev/null", O_WRONLY);
-    ::dup2(null, 2);
+    if (child != 0) {
+      ::close(output);
+      return child;
+    }
+    ::dup2(output, 1);
+    ::dup2(output, 2);
     if (run.before_exec) run.before_exec();
-    ::execl(program.c_str(), program.c_str(), run.kind.c_str(), "--spec", spec_file.c_str(), "--result", result.c_str(),
-            "--progress", progress().c_str(), nullptr);
+    ::execv(arguments[0], arguments.data());
     ::_exit(127);
   }
+  [[nodiscard]] std::string output() const { return read_text(work() + "/output"); }
 
   TaskOutcome wait(pid_t child) {
     TaskOutcome outcome;
@@ -116,6 +129,28 @@ class Agent {
   }
 
  private:
+  // The container of plugins/compute/kubernetes/task_objects.cpp, by bubblewrap: the agent is its first process and root with
+  // those capabilities only, the file system is read-only but for /tmp, and the result is a file that is mounted in /dev.
+  [[nodiscard]] std::vector<std::string> job_words(const TaskRun& run, const std::string& program) const {
+    const bool restore = run.kind == "restore";
+    std::vector<std::string> words = {"/usr/bin/bwrap"};
+    const auto add = [&words](std::initializer_list<std::string> more) { words.insert(words.end(), more); };
+    add({"--unshare-pid", "--as-pid-1", "--cap-drop", "ALL"});
+    for (const char* capability : {"CAP_DAC_OVERRIDE", "CAP_CHOWN", "CAP_FOWNER"}) {
+      if (restore) add({"--cap-add", capability});
+    }
+    if (!restore) add({"--cap-add", "CAP_DAC_READ_SEARCH"});
+    add({"--ro-bind", "/usr", "/usr", "--ro-bind", "/etc", "/etc", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"});
+    for (const char* link : {"/bin", "/lib", "/lib64"}) add({"--symlink", std::string("usr") + link, link});
+    add({"--ro-bind", ROOST_BINARY_DIR, ROOST_BINARY_DIR, "--ro-bind", work() + "/spec.json", "/roost/task/spec.json"});
+    add({run.kind == "backup" ? "--bind" : "--ro-bind", store(), store()});
+    if (!run.volume.empty()) add({restore ? "--bind" : "--ro-bind", run.volume, "/workspace"});
+    add({"--bind", work() + "/result.json", "/dev/termination-log", "--remount-ro", "/", "--"});
+    add({program, run.kind, "--spec", "/roost/task/spec.json", "--result", "/dev/termination-log"});
+    add({"--progress", "/tmp/progress.json"});
+    return words;
+  }
+
   TempDir dir_;
 };
 

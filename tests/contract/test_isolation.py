@@ -1,4 +1,6 @@
 """A workspace is a stranger: from inside it neither the API, nor another workspace, nor the host's files can be reached."""
+import contextlib
+import json
 import os
 import pathlib
 import socket
@@ -6,7 +8,7 @@ import threading
 
 import pytest
 
-from roost import GUIDE_KEY
+from roost import GUIDE_KEY, Daemon
 
 
 @pytest.fixture(scope="module")
@@ -95,17 +97,35 @@ def test_a_socket_swapped_for_a_link_leads_nowhere(shared_daemon, inside):
             listener.accept()
 
 
-def test_a_fork_bomb_stays_inside(shared_daemon):
-    uuid = shared_daemon.create("bomb")
-    visitor = shared_daemon.workspace(uuid)
-    limits = shared_daemon.session(uuid)["observed"]["isolation"]
-    if "pids" not in str(limits):
-        pytest.skip(f"no process limit is in force on this machine: {limits}")
-    try:
-        visitor.run("timeout", "3", "python3", "-c", "import os\nwhile True:\n  try: os.fork()\n  except OSError: pass")
-    except (OSError, AssertionError):
-        pass
-    assert shared_daemon.get("/health", key=None).status == 200
-    shared_daemon.post(f"/session/{uuid}/sleep")
-    shared_daemon.wait_phase(uuid, "asleep")
-    assert not shared_daemon.processes("serve", uuid)
+def of_user(user):
+    """The processes of this user of the host, as /proc tells them; zombies count. None where workspaces have no user of their own."""
+    found = []
+    for entry in pathlib.Path("/proc").iterdir():
+        if user >= 0 and entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                status = (entry / "status").read_text()
+                if f"\nUid:\t{user}\t" in status:
+                    found.append(status)
+    return found
+
+
+def test_a_fork_bomb_stays_inside(build):
+    first = 100_000_000 + os.getpid() * 16  # users that no other daemon's workspaces have
+    with Daemon(build, {"ROOST_COMPUTE__CONFIG__UID_RANGE": json.dumps({"first": first, "count": 16})}) as daemon:
+        uuid = daemon.create("bomb")
+        visitor = daemon.workspace(uuid)
+        volume = json.loads((daemon.directory / f"data/workspaces/volumes/pvc-{uuid}/volume.json").read_text())
+        user = volume["host_uid"]
+        assert user == -1 or of_user(user)
+        limits = daemon.session(uuid)["observed"]["isolation"]
+        if "pids" not in str(limits):
+            pytest.skip(f"no process limit is in force on this machine: {limits}")
+        try:
+            visitor.run("timeout", "3", "python3", "-c", "import os\nwhile True:\n  try: os.fork()\n  except OSError: pass")
+        except (OSError, AssertionError):
+            pass
+        assert daemon.get("/health", key=None).status == 200
+        daemon.post(f"/session/{uuid}/sleep")
+        daemon.wait_phase(uuid, "asleep")
+        assert not daemon.processes("serve", uuid)  # the supervisor
+        assert not of_user(user)  # everything that it kept

@@ -21,9 +21,9 @@ def test_every_command_block_runs(build, document, tmp_path):
     if not scripts:
         assert document != "README.md", "README.md must show commands that run"
         return
-    with Daemon(build) as daemon:
+    with Daemon(build, {"ROOST_BACKUP__CONFIG__PATH": ""}) as daemon:  # where the shipped configuration puts them
         script = "set -eo pipefail\n" + "\n".join(scripts).replace("http://127.0.0.1:8080", f"http://127.0.0.1:{daemon.port}")
-        script = script.replace("localhost:8080", f"localhost:{daemon.port}").replace("./backups", str(daemon.directory / "backups"))
+        script = script.replace("localhost:8080", f"localhost:{daemon.port}").replace("./data", str(daemon.directory / "data"))
         done = subprocess.run(["bash", "-c", script], cwd=TOP, capture_output=True, text=True, timeout=300,
                               env={**os.environ, "KEY": GUIDE_KEY, "PATH": f"{build}/bin:{os.environ['PATH']}", "TMPDIR": str(tmp_path)})
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"

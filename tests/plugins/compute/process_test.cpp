@@ -1,6 +1,7 @@
 // What only compute-process can be asked: it survives the daemon, ends everything, and breaks in foreseen ways.
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -104,6 +105,21 @@ TEST_F(ComputeProcess, WhatIgnoresSigtermOrWasDaemonizedIsGoneAfterAStop) {
   ASSERT_TRUE(client_->remove(workload_request(kId, "")).ok());
   EXPECT_FALSE(lives(before["init"]));
   for (const Json& group : before["cgroups"].items()) EXPECT_FALSE(fs::exists(group.as_string())) << group.as_string();
+}
+
+TEST_F(ComputeProcess, ASupervisorsLockIsHeldUntilItHasEnded) {
+  open(quirks_);
+  applied(spec(kId));
+  ready(kId);
+  const std::string supervisor = "/proc/" + std::to_string(status(kId)["pid"].as_int()) + "/cmdline";
+  ASSERT_NE(read_text(supervisor), "");
+  const int lock = ::open((directory_.path() + "/run/ws/" + kId + "/lock").c_str(), O_RDWR | O_CLOEXEC);
+  ASSERT_GE(lock, 0);
+  ASSERT_TRUE(client_->apply(spec(kId, 2, false)).ok());
+  ASSERT_EQ(::flock(lock, LOCK_SH), 0);  // waits for the moment at which "stopped" is told
+  // Its last steps, a leak checker's for example, take a while: they must be over.
+  EXPECT_EQ(read_text(supervisor), "");
+  ::close(lock);
 }
 
 TEST_F(ComputeProcess, AWorkloadThatEndsAtOnceIsReportedAsCrashLoopAndRestartedByTheNextApply) {
