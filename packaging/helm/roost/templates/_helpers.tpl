@@ -66,12 +66,14 @@ app.kubernetes.io/component: session-manager
 
 {{/* Refuses what cannot work, before anything is written. */}}
 {{- define "roost.validate" -}}
-{{- $store := dig "store" "plugin" "store-sqlite" .Values.config }}
-{{- if and (gt (int .Values.replicas) 1) (eq $store "store-sqlite") }}
-{{- fail "replicas: store-sqlite is one file of one roostd: set replicas to 1, or config.store to a store that replicas share" }}
-{{- end }}
-{{- if and (gt (int .Values.replicas) 1) (ne .Values.backups.accessMode "ReadWriteMany") }}
+{{- if gt (int .Values.replicas) 1 }}
+{{- if ne .Values.backups.accessMode "ReadWriteMany" }}
 {{- fail (printf "replicas: the backup volume is %s, so only one node mounts it: set replicas to 1, or backups.accessMode to ReadWriteMany" .Values.backups.accessMode) }}
+{{- end }}
+{{- if eq (dig "store" "plugin" "store-sqlite" .Values.config) "store-sqlite" }}
+{{- fail "replicas: store-sqlite is one file of one roostd: set replicas to 1" }}
+{{- end }}
+{{- fail "replicas: the data volume, with the key that logins are signed with, is used by one roostd at a time: set replicas to 1" }}
 {{- end }}
 {{- $_ := required "workspaces.domain: the domain of all workspaces is missing, such as preview.example.com" .Values.workspaces.domain }}
 {{- if and (eq .Values.workspaces.exposure "gateway") (not .Values.workspaces.gateway.name) }}
