@@ -25,7 +25,7 @@ void Compute::check_fence(const Spec& spec, const SessionState& session) const {
   if (const VolumeState* volume = session.volume(spec.volume.name)) newest = std::max(newest, volume->generation);
   {
     const std::lock_guard<std::mutex> lock(fence_mutex_);
-    if (const auto known = fences_.find(spec.id); known != fences_.end()) newest = std::max(newest, known->second);
+    if (const auto known = fences_.find(spec.id); known != fences_.end()) newest = std::max(newest, known->second.accepted);
   }
   if (spec.generation < newest) {
     conflict("session " + spec.id + ": generation " + std::to_string(spec.generation) + " is older than " +
@@ -33,10 +33,24 @@ void Compute::check_fence(const Spec& spec, const SessionState& session) const {
   }
 }
 
-void Compute::remember(const Spec& spec) {
+void Compute::accept(const Spec& spec) {
   const std::lock_guard<std::mutex> lock(fence_mutex_);
-  std::int64_t& fence = fences_[spec.id];
-  fence = std::max(fence, spec.generation);
+  std::int64_t& accepted = fences_[spec.id].accepted;
+  accepted = std::max(accepted, spec.generation);
+}
+
+void Compute::applied(const Spec& spec) {
+  const std::lock_guard<std::mutex> lock(fence_mutex_);
+  Fence& fence = fences_[spec.id];
+  if (spec.generation < fence.applied) return;
+  fence.applied = spec.generation;
+  fence.size = spec.size;
+}
+
+void Compute::forget(const std::string& id) {
+  const std::lock_guard<std::mutex> lock(fence_mutex_);
+  fences_.erase(id);
+  foreign_.erase(id);
 }
 
 // What observe says of it until an apply with the right mark comes.
@@ -55,6 +69,7 @@ std::string Compute::apply(const sdk::Call& call, std::string_view text) {
   for (int round = 1;; ++round) {
     try {
       apply_once(call, spec);
+      applied(spec);
       return document(spec.id);
     } catch (const ApiError& error) {
       if (!is_stale(error)) throw;
@@ -66,7 +81,7 @@ std::string Compute::apply(const sdk::Call& call, std::string_view text) {
 
 void Compute::apply_once(const sdk::Call& call, const Spec& spec) {
   check_fence(spec, view_->session(spec.id));
-  remember(spec);
+  accept(spec);
   if (!spec.running) stop(call, spec);
   bool made = false;
   const bool there = ensure_volume(call, spec, &made);
@@ -228,6 +243,10 @@ void Compute::write(const sdk::Call& call, std::vector<std::pair<Kind, Request>>
 
 // In place, without a restart, where the server can; else the template changes and the pod is rolled.
 void Compute::resize(const sdk::Call& call, const Spec& spec, const PodState& pod, const WorkloadState& workload) {
+  {
+    const std::lock_guard<std::mutex> lock(fence_mutex_);
+    fences_[spec.id].resized = pod.uid;
+  }
   const Json container = Json::object({{"name", kContainer}, {"resources", resources(settings_, spec.size)}});
   const Json patch = Json::object(
       {{"metadata", Json::object({{"uid", pod.uid}})}, {"spec", Json::object({{"containers", Json::array({container})}})}});

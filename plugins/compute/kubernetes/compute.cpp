@@ -65,21 +65,27 @@ std::string Compute::document(const std::string& id) const {
   around.storage_class_missing = volume != nullptr && !volume->bound && !view_->has_storage_class(volume->storage_class);
   {
     const std::lock_guard<std::mutex> lock(fence_mutex_);
+    if (const auto fence = fences_.find(id); fence != fences_.end()) {
+      around.applied_generation = fence->second.applied;
+      const PodState* pod = workspace_pod(session);
+      // Made from a template that is of another size (a drain, say), and not asked to change yet: once for each pod, as its
+      // size may be somebody else's to decide.
+      around.wrong_size =
+          pod != nullptr && fence->second.applied > 0 && pod->asked != fence->second.size && pod->uid != fence->second.resized;
+    }
     const auto foreign = foreign_.find(id);
     around.volume_foreign = volume != nullptr && foreign != foreign_.end() && foreign->second == volume->uid;
   }
   return workspace_document(id, session, around).dump();
 }
 
-// Lists of one session are short, and read whole: what they do not show is gone.
+// Lists of one session are short, and read whole: what they do not show is gone. (The server goes through all pods for each.)
 void Compute::refresh_pods(const sdk::Call& call, const std::string& id) {
   std::unordered_set<std::string> seen;
-  for (const std::string& label : {std::string("uuid"), std::string("roost.dev%2Fsession")}) {
-    client_->list(call, path(Kind::pod) + "?labelSelector=" + label + "%3D" + id, [&](Json object) {
-      seen.insert(object["metadata"]["uid"].str());
-      view_->put(Kind::pod, object);
-    });
-  }
+  client_->list(call, path(Kind::pod) + "?labelSelector=roost.dev%2Fsession%3D" + id, [&](Json object) {
+    seen.insert(object["metadata"]["uid"].str());
+    view_->put(Kind::pod, object);
+  });
   for (const PodState& pod : view_->session(id).pods) {
     if (seen.count(pod.uid) == 0) view_->absent(Kind::pod, id, pod.name);
   }

@@ -43,6 +43,14 @@ class Compute final : public sdk::ComputePlugin {
     [[nodiscard]] static TaskName parse(std::string_view request);
   };
 
+  // What this instance knows of an id beside the cluster's objects.
+  struct Fence {
+    std::int64_t accepted = 0;  // the highest generation that it has begun to apply
+    std::int64_t applied = 0;   // the highest that it has applied
+    Size size;                  // of that
+    std::string resized;        // UID of the pod that was last asked to have it
+  };
+
   // ---- compute.cpp ----
   [[nodiscard]] std::string path(Kind kind, const std::string& name = {}) const;
   [[nodiscard]] std::string document(const std::string& id) const;
@@ -55,7 +63,9 @@ class Compute final : public sdk::ComputePlugin {
   // ---- apply.cpp ----
   void check_fence(const Spec& spec, const SessionState& session) const;
   void check_fence_live(const sdk::Call& call, const Spec& spec);
-  void remember(const Spec& spec);
+  void accept(const Spec& spec);
+  void applied(const Spec& spec);
+  void forget(const std::string& id);
   void note_foreign(const Spec& spec, const VolumeState& volume);
   void apply_once(const sdk::Call& call, const Spec& spec);
   // Whether the volume is there and ours; it may be made. `made`: by this call.
@@ -86,7 +96,7 @@ class Compute final : public sdk::ComputePlugin {
   std::string name_space_;
   std::vector<std::unique_ptr<Reflector>> reflectors_;  // after what they use, so that they end first
   mutable std::mutex fence_mutex_;
-  std::map<std::string, std::int64_t> fences_;  // the highest generation accepted of each id; guarded by fence_mutex_
+  std::map<std::string, Fence> fences_;         // of each id; guarded by fence_mutex_
   std::map<std::string, std::string> foreign_;  // UIDs of volumes that bear another mark; guarded by fence_mutex_
 };
 

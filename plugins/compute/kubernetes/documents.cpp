@@ -38,6 +38,7 @@ Reason reason_of_pod(const PodState& pod, const Surroundings& around) {
     return {pod.scheduling, pod.message, false};  // Unschedulable: a node may come
   }
   if (!pod.trouble.empty()) return {pod.trouble, pod.message, false};
+  if (around.wrong_size) return {"SizeChanged", "the pod was made anew and has another size than was asked for", true};
   if (pod.resize == "Infeasible") return {"ResizeInfeasible", "no room on the node for the size that was asked for", false};
   return {};
 }
@@ -137,7 +138,8 @@ Json workspace_document(const std::string& id, const SessionState& session, cons
     part.set("size", Json::object({{"cpu_millis", pod->size.cpu_millis}, {"memory_bytes", pod->size.memory_bytes}}));
   }
   if (!reason.name.empty()) part.set("reason", reason.name).set("message", reason.message.substr(0, kMessageMax));
-  std::int64_t generation = workload != nullptr ? workload->generation : 0;
+  std::int64_t generation = around.applied_generation;
+  if (workload != nullptr) generation = std::max(generation, workload->generation);
   if (volume != nullptr) generation = std::max(generation, volume->generation);
   Json document = Json::object({{"id", id},
                                 {"generation", generation},

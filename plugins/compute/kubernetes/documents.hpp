@@ -9,9 +9,11 @@ namespace roost::kubernetes {
 
 // What else a workspace's document depends on.
 struct Surroundings {
-  bool storage_class_missing = false;  // that of the session's volume
-  bool volume_foreign = false;         // an apply found that it bears another mark
-  bool exposed = true;                 // an Ingress or HTTPRoute is expected
+  bool storage_class_missing = false;   // that of the session's volume
+  bool volume_foreign = false;          // an apply found that it bears another mark
+  bool exposed = true;                  // an Ingress or HTTPRoute is expected
+  bool wrong_size = false;              // the pod's, and it can be changed
+  std::int64_t applied_generation = 0;  // a Deployment that is gone took its own with it; a resize does not touch it
 };
 
 // The name of the volume that a session has now: the one in its workload's template, else the one it was made with.

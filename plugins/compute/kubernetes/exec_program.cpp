@@ -66,7 +66,8 @@ pid_t spawn(const ExecSource& source, int output) {
   sigset_t none;
   ::sigemptyset(&none);
   ::posix_spawnattr_setsigmask(&attributes, &none);
-  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+  ::posix_spawnattr_setpgroup(&attributes, 0);  // a group of its own, so that what it starts can be ended with it
+  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
   pid_t pid = -1;
   const int failed =
       ::posix_spawnp(&pid, words.front().c_str(), &actions, &attributes, pointers(words).data(), pointers(environment).data());
@@ -115,7 +116,7 @@ std::string run_program(const ExecSource& source, std::chrono::seconds limit) {
   int status = 0;
   const bool ended = read_all(pipe.fds[0], until, output) && wait_for(pid, until, &status);
   if (!ended) {
-    ::kill(pid, SIGKILL);
+    ::kill(-pid, SIGKILL);
     while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
     }
     throw sdk::Failure(ROOST_DENIED, "the kubeconfig's exec program " + source.command.front() + " gave no answer in time");

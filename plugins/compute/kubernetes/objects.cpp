@@ -14,7 +14,8 @@ Json strings(const std::vector<std::string>& values) {
 }
 
 Json labels(const Settings& settings, const std::string& id) {
-  Json base = Json::object({{"app", workload_name(id)}, {"uuid", id}, {kManagedBy, kManager}, {kRole, "workspace"}});
+  Json base =
+      Json::object({{"app", workload_name(id)}, {"uuid", id}, {kSession, id}, {kManagedBy, kManager}, {kRole, "workspace"}});
   return merge(settings.labels, base);  // ours win: the selectors rely on them
 }
 
@@ -74,6 +75,15 @@ Json workspace_container(const Settings& settings, const Spec& spec) {
                        {"volumeMounts", mounts}});
 }
 
+// An evicted pod's ReplicaSet asks for the next one while it still ends. With ReadWriteOncePod the scheduler keeps that one off
+// the volume; with the other modes this does, anywhere in the cluster: every node's label kubernetes.io/os has one value.
+Json apart_from_itself(std::string_view id) {
+  const Json self = Json::object({{"matchLabels", Json::object({{"app", workload_name(id)}})}});
+  const Json term = Json::object({{"topologyKey", "kubernetes.io/os"}, {"labelSelector", self}});
+  return Json::object(
+      {{"podAntiAffinity", Json::object({{"requiredDuringSchedulingIgnoredDuringExecution", Json::array({term})}})}});
+}
+
 }  // namespace
 
 std::string workload_name(std::string_view id) { return "user-" + std::string(id); }
@@ -122,6 +132,7 @@ Json pod_template(const Settings& settings, const Spec& spec) {
     volumes.push(Json::object({{"name", "agent"}, {"emptyDir", Json::object()}}));
     pod.set("initContainers", Json::array({install_container(settings)}));
   }
+  if (settings.access_mode != "ReadWriteOncePod") pod.set("affinity", apart_from_itself(spec.id));
   pod.set("containers", Json::array({workspace_container(settings, spec)}));
   pod.set("volumes", volumes);
   const Json made = Json::object({{"metadata", Json::object({{"labels", labels(settings, spec.id)}})}, {"spec", pod}});

@@ -14,7 +14,7 @@ inline constexpr const char* kManagedBy = "app.kubernetes.io/managed-by";
 inline constexpr const char* kManager = "roost";  // its value, and our name as a field manager
 inline constexpr const char* kSelector = "app.kubernetes.io/managed-by=roost";
 inline constexpr const char* kRole = "roost.dev/role";              // label: workspace or task
-inline constexpr const char* kSession = "roost.dev/session";        // label of a task's Job and pod: the id
+inline constexpr const char* kSession = "roost.dev/session";        // label: the id, of everything of a session
 inline constexpr const char* kGeneration = "roost.dev/generation";  // annotation: of the spec last applied
 inline constexpr const char* kToken = "roost.dev/token";            // annotation of a volume: its owner's mark
 inline constexpr const char* kUser = "roost.dev/user";              // annotation, for people
@@ -22,6 +22,8 @@ inline constexpr const char* kDigest = "roost.dev/digest";          // annotatio
 inline constexpr const char* kOperation = "roost.dev/operation";    // label of a task
 inline constexpr const char* kAttempt = "roost.dev/attempt";        // label of a task
 inline constexpr const char* kTask = "roost.dev/task";              // label of a task: backup, verify, restore
+inline constexpr const char* kArchive = "roost.dev/archive";        // annotation of a task's pod, for people
+inline constexpr const char* kVolumeUid = "roost.dev/volume-uid";   // annotation of a task's pod, for people
 inline constexpr const char* kContainer = "workspace";
 
 [[nodiscard]] std::string workload_name(std::string_view id);  // user-{id}

@@ -49,9 +49,7 @@ void Compute::remove_workload(const sdk::Call& call, const std::string& id, cons
     if (!call.sleep_for(kGonePoll))
       throw sdk::Failure(ROOST_OUTCOME_UNKNOWN, "session " + id + ": its Deployment is removed, its pod has not ended yet");
   }
-  const std::lock_guard<std::mutex> lock(fence_mutex_);
-  fences_.erase(id);
-  foreign_.erase(id);
+  if (view_->session(id).volumes.empty()) forget(id);
 }
 
 void Compute::remove_volume(const sdk::Call& call, const std::string& id, const std::string& uid) {
@@ -63,12 +61,13 @@ void Compute::remove_volume(const sdk::Call& call, const std::string& id, const 
     if (present.uid == uid) volume = &present;
   }
   if (volume == nullptr) {
-    if (session.volume("pvc-" + id) == nullptr) return;
+    if (session.volume("pvc-" + id) == nullptr) return forget(id);
     throw sdk::Failure(ROOST_CONFLICT, "session " + id + ": its volume is another one: " + session.volume("pvc-" + id)->uid);
   }
-  // A finished pod counts as well: it would keep the claim Terminating.
-  if (!session.pods.empty())
-    throw sdk::Failure(ROOST_CONFLICT, "volume " + volume->name + ": pod " + session.pods.front().name + " may still use it");
+  for (const PodState& pod : session.pods) {  // a finished one counts as well: it would keep the claim Terminating
+    if (pod.claim == volume->name)
+      throw sdk::Failure(ROOST_CONFLICT, "volume " + volume->name + ": pod " + pod.name + " may still use it");
+  }
   const WorkloadState* workload = session.workload();
   if (workload != nullptr && workload->replicas > 0 && workload->claim == volume->name) {
     throw sdk::Failure(ROOST_CONFLICT, "volume " + volume->name + " is still asked for by Deployment " + workload->name);
@@ -87,6 +86,7 @@ void Compute::remove_volume(const sdk::Call& call, const std::string& id, const 
       throw sdk::Failure(ROOST_OUTCOME_UNKNOWN, "volume " + volume->name + " is being deleted, and is not gone yet");
   }
   view_->absent(Kind::volume, id, volume->name);
+  if (view_->session(id).volumes.empty()) forget(id);
 }
 
 }  // namespace roost::kubernetes

@@ -80,6 +80,14 @@ std::string decode(const std::string& base64) {
   return std::string(std::istreambuf_iterator<char>(decoder), {});
 }
 
+// The claim of the session's volume in a pod's spec.
+std::string read_claim(const Json& pod) {
+  for (const Json& volume : pod["volumes"].items()) {
+    if (volume["name"].str() == "workspace") return volume["persistentVolumeClaim"]["claimName"].str();
+  }
+  return {};
+}
+
 }  // namespace
 
 const char* name_of(Kind kind) {
@@ -107,8 +115,6 @@ std::string session_of(Kind kind, const Json& object) {
       if (name.compare(0, 4, "pvc-") == 0 && (name.size() == 12 || name.compare(12, 2, "-g") == 0)) id = name.substr(4, 8);
       break;
     case Kind::pod:
-      id = metadata["labels"][kRole].str() == "task" ? metadata["labels"][kSession].str() : metadata["labels"]["uuid"].str();
-      break;
     case Kind::job: id = metadata["labels"][kSession].str(); break;
     case Kind::storage_class: break;
     default:
@@ -137,9 +143,7 @@ WorkloadState read_workload(const Json& object) {
   workload.generation = number(object["metadata"]["annotations"][kGeneration].str());
   workload.replicas = object["spec"]["replicas"].integer(1);
   const Json& pod = object["spec"]["template"]["spec"];
-  for (const Json& volume : pod["volumes"].items()) {
-    if (volume["name"].str() == "workspace") workload.claim = volume["persistentVolumeClaim"]["claimName"].str();
-  }
+  workload.claim = read_claim(pod);
   workload.size = read_limits(container_named(pod["containers"], kContainer)["resources"], {});
   for (const Json& condition : object["status"]["conditions"].items()) {
     if (condition["type"].str() != "ReplicaFailure" || condition["status"].str() != "True") continue;
@@ -157,6 +161,7 @@ PodState read_pod(const Json& object) {
   pod.phase = status["phase"].str();
   pod.address = status["podIP"].str();
   pod.node = object["spec"]["nodeName"].str();
+  pod.claim = read_claim(object["spec"]);
   if (pod.task) pod.job = labels["batch.kubernetes.io/job-name"].str();
   const std::string container = pod.task ? "task" : kContainer;
   pod.asked = read_limits(container_named(object["spec"]["containers"], container)["resources"], {});

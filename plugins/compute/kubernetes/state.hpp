@@ -53,6 +53,7 @@ struct PodState : Object {
   std::string address;
   std::string node;
   std::string job;     // of a task
+  std::string claim;   // of the session's volume that it mounts; empty: none
   std::string result;  // what the task's container left as its termination message
 };
 

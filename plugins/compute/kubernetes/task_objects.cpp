@@ -105,11 +105,14 @@ std::string job_name(const std::string& id, const std::string& kind, const std::
 
 Json job(const Settings& settings, const Task& task) {
   Json labels = task_labels(settings, task);
-  Json spec = Json::object(
-      {{"backoffLimit", 0},  // only this attempt's outcome counts; the engine makes the next one
-       {"podReplacementPolicy", "Failed"},
-       {"activeDeadlineSeconds", settings.task_deadline_s},
-       {"template", Json::object({{"metadata", Json::object({{"labels", labels}})}, {"spec", task_pod(settings, task)}})}});
+  Json annotations = Json::object({{kArchive, task.document["archive"].str()}});
+  if (!task.volume.uid.empty()) annotations.set(kVolumeUid, task.volume.uid);
+  Json spec =
+      Json::object({{"backoffLimit", 0},  // only this attempt's outcome counts; the engine makes the next one
+                    {"podReplacementPolicy", "Failed"},
+                    {"activeDeadlineSeconds", settings.task_deadline_s},
+                    {"template", Json::object({{"metadata", Json::object({{"labels", labels}, {"annotations", annotations}})},
+                                               {"spec", task_pod(settings, task)}})}});
   if (task.kind == "verify") {
     labels.set("session-uuid", task.id);
     labels.set("job-type", "backup");

@@ -105,15 +105,28 @@ TEST_F(KubernetesCredentials, RunsAnExecProgramAndKeepsItsAnswerWhileItLasts) {
   EXPECT_EQ(std::filesystem::file_size(directory_ + "/log"), 8u);
 }
 
+// A process that was killed may wait for its new parent to reap it: it does not run any more.
+bool runs(pid_t pid) {
+  std::string word;
+  std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+  stat >> word >> word >> word;
+  return stat && word != "Z";
+}
+
 TEST_F(KubernetesCredentials, AnExecProgramThatFailsOrHangsIsDenied) {
   EXPECT_NE(failure(kubeconfig("exec: {command: /bin/false}")).find("failed"), std::string::npos);
   EXPECT_NE(failure(kubeconfig("exec: {command: /no/such/program}")).find("cannot be started"), std::string::npos);
   ExecSource hanging;
   hanging.command = {"/bin/sleep", "600"};
   EXPECT_THROW(run_program(hanging, std::chrono::seconds(1)), sdk::Failure);
-  ExecSource closing;  // it closes its output and goes on
-  closing.command = {"/bin/sh", "-c", "exec >&-; sleep 600"};
+  ExecSource closing;  // it closes its output and goes on, with a child
+  closing.command = {"/bin/sh", "-c", "exec >&-; sleep 600 & echo $! >" + directory_ + "/child; wait"};
   EXPECT_THROW(run_program(closing, std::chrono::seconds(1)), sdk::Failure);
+  pid_t child = 0;
+  ASSERT_TRUE(std::ifstream(directory_ + "/child") >> child);
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(30);  // whoever inherits it reaps it when it can
+  while (runs(child) && std::chrono::steady_clock::now() < until) ::usleep(10'000);
+  EXPECT_FALSE(runs(child)) << "its child was left behind";
 }
 
 TEST_F(KubernetesCredentials, InAClusterTheServiceAccountIsUsed) {

@@ -69,7 +69,8 @@ class FaultProxy {
   ~FaultProxy() {
     ::kill(pid_, SIGKILL);
     ::waitpid(pid_, nullptr, 0);
-    for (const char* file : {"/rules", "/rules.token", "/token", "/kubeconfig"}) std::remove((directory_ + file).c_str());
+    for (const char* file : {"/rules", "/rules.used", "/rules.token", "/token", "/kubeconfig"})
+      std::remove((directory_ + file).c_str());
     std::remove(directory_.c_str());
   }
   FaultProxy(const FaultProxy&) = delete;

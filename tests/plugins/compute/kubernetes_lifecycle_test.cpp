@@ -75,6 +75,25 @@ TEST_F(KubernetesLifecycle, ResizesThePodInPlace) {
   EXPECT_EQ(asleep["spec"]["template"]["spec"]["containers"].items().front()["resources"]["limits"]["memory"].str(), "2Gi");
 }
 
+TEST_F(KubernetesLifecycle, ANewPodOfTheOldSizeIsResizedAgain) {
+  const auto compute = open();
+  const Json large = Json::object({{"size", Json::object({{"cpu_millis", 2000}, {"memory_bytes", std::int64_t{2} << 30}})}});
+  apply(*compute, spec("0000002a", 1, "running"));
+  const Json first = wait_ready(*compute, "0000002a");
+  apply(*compute, spec("0000002a", 2, "running", large));
+  EXPECT_EQ(observe(*compute, "0000002a")["generation"].integer(), 2) << "an engine takes a lower one for a view from before";
+  const std::string pods = core("pods?labelSelector=uuid%3D0000002a");
+  destroy(core("pods/" + get(pods)["items"].items().at(0)["metadata"]["name"].str()));
+  ASSERT_TRUE(eventually("the news of a pod of the template's size",
+                         [&] { return observe(*compute, "0000002a")["workload"]["reason"].str() == "SizeChanged"; }));
+  apply(*compute, spec("0000002a", 2, "running", large));
+  ASSERT_TRUE(eventually("its size", [&] {
+    const Json workload = observe(*compute, "0000002a")["workload"];
+    return workload["ready"].boolean() && workload["size"]["cpu_millis"].integer() == 2000;
+  }));
+  EXPECT_NE(observe(*compute, "0000002a")["workload"]["incarnation"].str(), first["workload"]["incarnation"].str());
+}
+
 TEST_F(KubernetesLifecycle, AnUpgradeRollsNobody) {
   auto compute = open();
   apply(*compute, spec("00000003", 1, "running"));
@@ -138,6 +157,19 @@ TEST_F(KubernetesLifecycle, AGenerationIsKeptAlsoWhereNothingRuns) {
   compute = open();
   EXPECT_EQ(code_of([&] { apply(*compute, spec("0000000c", 5, "running")); }), ROOST_CONFLICT);
   EXPECT_FALSE(exists(apps("deployments/user-0000000c")));
+}
+
+// An engine that has seen a generation applied takes a lower one for a view from before.
+TEST_F(KubernetesLifecycle, AGenerationIsToldAlsoAfterTheDeploymentIsGone) {
+  const auto compute = open();
+  apply(*compute, spec("00000029", 1, "running"));
+  apply(*compute, spec("00000029", 2, "stopped"));
+  ASSERT_TRUE(eventually("sleep", [&] { return observe(*compute, "00000029")["workload"]["state"].str() == "none"; }));
+  remove_workload(*compute, "00000029", "");
+  EXPECT_EQ(observe(*compute, "00000029")["generation"].integer(), 2);
+  EXPECT_EQ(observe(*compute, "00000029", true)["generation"].integer(), 2);
+  remove_volume(*compute, "00000029", observe(*compute, "00000029")["volume"]["uid"].str());
+  EXPECT_EQ(observe(*compute, "00000029")["generation"].integer(), 0) << "nothing of it is left";
 }
 
 TEST_F(KubernetesLifecycle, AVanishedVolumeIsNotMadeAgain) {

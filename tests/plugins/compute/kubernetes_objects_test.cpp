@@ -58,6 +58,17 @@ TEST(KubernetesObjects, AreAsRead) {
   expect_golden("task-secret", task_secret(s, backup, "job-uid"));
 }
 
+TEST(KubernetesObjects, WhereAVolumeCanBeSharedItsPodsKeepApart) {
+  const Spec spec = Spec::parse(kSpec);
+  EXPECT_FALSE(pod_template(settings(), spec)["spec"].has("affinity"));
+  for (const char* mode : {"ReadWriteOnce", "ReadWriteMany"}) {
+    const Json pod = pod_template(settings(R"(,"access_mode":")" + std::string(mode) + "\""), spec);
+    const Json& terms = pod["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+    ASSERT_EQ(terms.items().size(), 1u) << mode;
+    EXPECT_EQ(terms.items()[0]["labelSelector"]["matchLabels"]["app"].str(), "user-1823b3a8");
+  }
+}
+
 TEST(KubernetesObjects, AnIssuerGivesEachSessionACertificateOfItsOwn) {
   const Json ingress =
       route(settings(R"(,"ingress":{"issuer":"letsencrypt","tls_secret":"wildcard"})"), "1823b3a8", "h.example.com");

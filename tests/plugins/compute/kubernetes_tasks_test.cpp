@@ -82,6 +82,8 @@ TEST_F(KubernetesTasks, CopiesVerifiesAndReleasesTheVolume) {
   forget(*compute, verify);
   const Json jobs = get(batch("jobs?labelSelector=session-uuid%3D0000beef%2Cjob-type%3Dbackup"));
   ASSERT_EQ(jobs["items"].items().size(), 1u);
+  remove_volume(*compute, "0000beef", uid);
+  EXPECT_FALSE(exists(core("persistentvolumeclaims/pvc-0000beef"))) << "the verifying pod, which stays, does not mount it";
   EXPECT_EQ(jobs["items"].items()[0]["metadata"]["name"].str(), "backup-0000beef");
   EXPECT_EQ(jobs["items"].items()[0]["spec"]["ttlSecondsAfterFinished"].integer(), 86400);
 }
