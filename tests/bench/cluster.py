@@ -1,0 +1,300 @@
+"""./dev bench cluster: roostd on a real control plane with fake nodes beside bare clients of the same API server in the same run.
+
+ROOST_BENCH_SESSIONS is how many sessions live at once (5000), ROOST_BENCH_PAIRS how often each pair of runs is repeated (3)."""
+import argparse
+import concurrent.futures
+import http.client
+import json
+import os
+import pathlib
+import re
+import ssl
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "support"))
+from cluster import FIXTURE, KINDS, Cluster, ClusterDaemon  # noqa: E402
+from roost import GUIDE_KEY, wait_for  # noqa: E402
+
+SESSIONS = int(os.environ.get("ROOST_BENCH_SESSIONS", "5000"))
+PAIRS = int(os.environ.get("ROOST_BENCH_PAIRS", "3"))
+BATCH, ALONE, WORKERS = 300, 40, 32
+MADE = ("persistentvolumeclaims", "secrets", "deployments", "services", "ingresses")
+LIMITS = {"ROOST_LIMITS__RATE": "0", "ROOST_LOG__LEVEL": "warn", "ROOST_SESSIONS__PER_USER": "100000",
+          "ROOST_SESSIONS__CONCURRENT_STARTS": "10000", "ROOST_SESSIONS__CONCURRENT_TASKS": "200"}
+rows = []
+
+
+def row(what, value, bar, passed):
+    rows.append((what, value, bar, passed))
+    print(f"| {what} | {value} | {bar} | {'yes' if passed else '**no**'} |", flush=True)
+
+
+def note(text):
+    print(f"#   {text}", flush=True)
+
+
+class Writes:
+    """Writes of the kinds that Roost makes, by the API server's own count. Controllers change these with PUT or their status only."""
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+
+    def count(self):
+        _, text = self.cluster.request("GET", "/metrics")
+        total = 0
+        for line in re.findall(r"^apiserver_request_total\{.*", text, re.M):
+            labels = dict(re.findall(r'(\w+)="([^"]*)"', line))
+            ours = labels["resource"] in MADE and labels["subresource"] == ""
+            resize = labels["resource"] == "pods" and labels["subresource"] == "resize"
+            if labels["verb"] in ("POST", "PATCH", "APPLY") and (ours or resize) and labels["code"].startswith("2"):
+                total += float(line.rsplit(" ", 1)[1])
+        return int(total)
+
+
+class ReadyPods:
+    """A watch of the namespace's pods: when each turned ready, by its `app` label."""
+
+    def __init__(self, space):
+        self.space, self.ready, self.changed = space, {}, threading.Condition()
+        cluster = space.cluster
+        _, listed = cluster.request("GET", space.path("pods") + "?limit=1")
+        version = listed["metadata"]["resourceVersion"]
+        self.connection = http.client.HTTPSConnection("127.0.0.1", cluster.port, context=cluster.context)
+        self.connection.request("GET", f"{space.path('pods')}?watch=1&resourceVersion={version}",
+                                headers={"Authorization": f"Bearer {cluster.token}"})
+        self.stream = self.connection.getresponse()
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        try:
+            for line in self.stream:
+                at = time.perf_counter()
+                if b'"type":"Ready","status":"True"' not in line:
+                    continue
+                app = json.loads(line)["object"]["metadata"]["labels"]["app"]
+                with self.changed:
+                    self.ready.setdefault(app, at)
+                    self.changed.notify_all()
+        except (OSError, ValueError, AttributeError, http.client.HTTPException):
+            pass  # closed
+
+    def wait(self, apps, timeout=600):
+        with self.changed:
+            assert self.changed.wait_for(lambda: all(a in self.ready for a in apps), timeout), "pods that never turned ready"
+            return {a: self.ready[a] for a in apps}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stream.close()
+        self.connection.close()
+
+
+def templates(daemon):
+    """The objects that Roost made for one session, without what the server filled in: (session id, {kind: object})."""
+    uuid, made = daemon.create(), {}
+    for kind in MADE:
+        document = daemon.namespace.get(kind, ("pvc-" if kind == "persistentvolumeclaims" else "user-") + uuid)
+        meta = document["metadata"]
+        document["metadata"] = {key: meta[key] for key in ("name", "labels", "annotations") if key in meta}
+        document.pop("status", None)
+        for key in ("clusterIP", "clusterIPs", "volumeName"):
+            document["spec"].pop(key, None) if "spec" in document else None
+        made[kind] = document
+    return uuid, made
+
+
+class Bare:
+    """A client that writes such objects itself, with tests/cluster/writer."""
+
+    def __init__(self, space, sample, made):
+        self.space, self.sample, self.made = space, sample, made
+
+    def lines(self, ids, kinds):
+        lines = []
+        for each in ids:
+            bodies = [json.dumps({"path": self.space.path(kind), "body": self.made[kind]}).replace(self.sample, each) for kind in kinds]
+            lines.append("[" + ",".join(bodies) + "]")
+        return "\n".join(lines)
+
+    def write(self, ids, kinds, workers=WORKERS):
+        cluster = self.space.cluster
+        out = subprocess.run([pathlib.Path(cluster.kube).parent / "writer", f"https://127.0.0.1:{cluster.port}", cluster.directory / "ca.crt",
+                              cluster.token, str(workers)], input=self.lines(ids, kinds), capture_output=True, text=True, check=True).stdout
+        return json.loads(out)
+
+
+def deployments_alone(made):
+    """The same Deployment with nothing to wait for: neither claim nor Secret."""
+    bare = json.loads(json.dumps(made["deployments"]))
+    pod = bare["spec"]["template"]["spec"]
+    pod["volumes"] = [v for v in pod["volumes"] if "emptyDir" in v]
+    kept = {v["name"] for v in pod["volumes"]}
+    for container in pod["containers"] + pod.get("initContainers", []):
+        container["volumeMounts"] = [m for m in container.get("volumeMounts", []) if m["name"] in kept]
+    return {**made, "deployments": bare}
+
+
+def fresh_ids(prefix, count):
+    return [f"{prefix}{i:05x}" for i in range(count)]
+
+
+def create_many(daemon, count, workers=16):
+    def one(i):
+        answer = daemon.post("/session/create", {"user_id": f"u{i}"})
+        assert answer.status in (200, 201), answer
+        return answer.json["uuid"]
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(one, range(count)))
+
+
+def wait_objects(cluster, writes, since, wanted):
+    wait_for(lambda: writes.count() - since >= wanted, 600, f"{wanted} objects")
+
+
+def throughput(cluster, build):
+    """Objects written and pods ready a second: Roost, the bare client writing the same objects, and bare Deployments."""
+    writes, objects, ready = Writes(cluster), [], {"same": [], "deployments": []}
+    for i in range(PAIRS):
+        with cluster.namespace() as space, ClusterDaemon(build, space, LIMITS) as daemon:
+            sample, made = templates(daemon)
+            with ReadyPods(space) as pods:
+                since, began = writes.count(), time.perf_counter()
+                uuids = create_many(daemon, BATCH)
+                wait_objects(cluster, writes, since, BATCH * len(MADE))
+                roost_objects = BATCH * len(MADE) / (time.perf_counter() - began)
+                roost_ready = BATCH / (max(pods.wait([f"user-{u}" for u in uuids]).values()) - began)
+        with cluster.namespace() as space, ReadyPods(space) as pods:
+            ids, began = fresh_ids("0a0", BATCH), time.perf_counter()
+            answer = Bare(space, sample, made).write(ids, MADE)
+            same_ready = BATCH / (max(pods.wait([f"user-{u}" for u in ids]).values()) - began)
+            bare_objects = answer["objects"] / answer["seconds"]
+        with cluster.namespace() as space, ReadyPods(space) as pods:
+            ids, began = fresh_ids("0b0", BATCH), time.perf_counter()
+            Bare(space, sample, deployments_alone(made)).write(ids, ["deployments"])
+            deployment_ready = BATCH / (max(pods.wait([f"user-{u}" for u in ids]).values()) - began)
+        objects.append(roost_objects / bare_objects)
+        ready["same"].append(roost_ready / same_ready)
+        ready["deployments"].append(roost_ready / deployment_ready)
+        note(f"objects/s: Roost {roost_objects:.0f}, bare {bare_objects:.0f}; ready/s: Roost {roost_ready:.1f}, the same objects bare "
+             f"{same_ready:.1f}, bare Deployments {deployment_ready:.1f}")
+    ratio = statistics.median(objects)
+    row(f"objects written a second, {BATCH} sessions at once ÷ a bare client writing the same", f"{ratio:.2f}", "≥ 0.8", ratio >= 0.8)
+    ratio = statistics.median(ready["same"])
+    row("workspaces ready a second ÷ the same objects written by the bare client", f"{ratio:.2f}", "≥ 0.8", ratio >= 0.8)
+    ratio = statistics.median(ready["deployments"])
+    row("workspaces ready a second ÷ bare Deployments (no claim, no Service)", f"{ratio:.2f}", "≥ 0.8", ratio >= 0.8)
+    return sample, made
+
+
+def alone(cluster, build):
+    """From the request to the pod's Ready, one at a time, in turn with a bare Deployment on a claim of its own."""
+    times = {"roost": [], "bare": [], "deployment": []}
+    with cluster.namespace() as space, cluster.namespace() as other, ClusterDaemon(build, space, LIMITS) as daemon:
+        sample, made = templates(daemon)
+        with ReadyPods(space) as ours, ReadyPods(other) as theirs:
+            post = lambda kind, each, what: cluster.request("POST", other.path(kind), json.loads(json.dumps(what[kind]).replace(sample, each)))
+            for i, each in enumerate(fresh_ids("0c0", ALONE)):
+                began = time.perf_counter()
+                uuid = daemon.post("/session/create", {"user_id": f"u{i}"}).json["uuid"]
+                times["roost"].append(ours.wait([f"user-{uuid}"])[f"user-{uuid}"] - began)
+                began = time.perf_counter()
+                for kind in ("persistentvolumeclaims", "secrets", "deployments"):
+                    assert post(kind, each, made)[0] == 201
+                times["bare"].append(theirs.wait([f"user-{each}"])[f"user-{each}"] - began)
+                each, began = each.replace("0c0", "0d0"), time.perf_counter()
+                assert post("deployments", each, deployments_alone(made))[0] == 201
+                times["deployment"].append(theirs.wait([f"user-{each}"])[f"user-{each}"] - began)
+    for name, at in (("p50", 0.5), ("p99", 0.99)):
+        roost, bare, deployment = (sorted(times[k])[min(ALONE - 1, int(at * ALONE))] * 1000 for k in ("roost", "bare", "deployment"))
+        row(f"create → Ready alone, {name}", f"{roost:.0f} ms beside {bare:.0f} ms for a bare Deployment with its claim "
+            f"({deployment:.0f} ms without one)", "≤ bare + 5 ms", roost <= bare + 5)
+
+
+def memory_kib(pid):
+    return int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text()).group(1))
+
+
+def phases(daemon, phase, count, timeout=1800):
+    def there():
+        found = re.search(rf'roost_sessions{{phase="{phase}"}} (\d+)', daemon.get("/metrics", key=None).body.decode())
+        return found and int(found.group(1)) == count
+    wait_for(there, timeout, f"{count} sessions {phase}")
+
+
+def life(cluster, build):
+    """SESSIONS sessions created, slept, woken, deleted: writes of each step, memory, and nothing left over."""
+    writes = Writes(cluster)
+    with cluster.namespace() as space, ClusterDaemon(build, space, LIMITS) as daemon:
+        idle = memory_kib(daemon.process.pid)
+
+        def step(name, bar, act, phase):
+            since, began = writes.count(), time.perf_counter()
+            act()
+            phases(daemon, phase, SESSIONS)
+            took, each = time.perf_counter() - began, (writes.count() - since) / SESSIONS
+            note(f"{name}: {SESSIONS} in {took:.0f} s, {SESSIONS / took:.1f}/s")
+            row(f"API writes for a {name}", f"{each:.2f}", f"≤ {bar}", each <= bar + 0.005)
+            return SESSIONS / took
+
+        uuids = []
+        ready = step("create", 5, lambda: uuids.extend(create_many(daemon, SESSIONS)), "running")
+        row(f"{SESSIONS} sessions running, made at", f"{ready:.0f}/s", "> 36/s, a peer", ready > 36)
+        each = (memory_kib(daemon.process.pid) - idle) / SESSIONS
+        row(f"memory of `roostd` for each of {SESSIONS} running sessions", f"{each:.1f} KB", "stated", True)
+        since, began = writes.count(), time.perf_counter()
+        wait_for(lambda: time.perf_counter() - began > 30, 60)  # the steady state, as long as half a resync
+        row("API writes in 30 s of the steady state", str(writes.count() - since), "0", writes.count() == since)
+
+        def everybody(action):
+            def all_of_them():
+                with concurrent.futures.ThreadPoolExecutor(16) as pool:
+                    for answer in pool.map(lambda u: daemon.post(f"/session/{u}/{action}"), uuids):
+                        assert answer.status == 200, answer
+            return all_of_them
+        step("sleep", 1, everybody("sleep"), "asleep")
+        step("wake", 1, everybody("wake"), "running")
+        began = time.perf_counter()
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+            list(pool.map(lambda u: daemon.delete(f"/session/{u}", headers={"Prefer": "respond-async"}), uuids))
+        wait_for(lambda: daemon.get("/sessions?limit=1").json["count"] == 0, 3600, "the deletes")
+        note(f"delete with backup and verification: {SESSIONS} in {time.perf_counter() - began:.0f} s")
+        left = {}
+        for kind in KINDS:
+            items = space.list(kind, "roost.dev/role!=task" if kind != "jobs" else "job-type!=backup")
+            left[kind] = len([i for i in items if any(u in i["metadata"]["name"] for u in ids_of(i))])
+        row(f"left over of {SESSIONS} deleted sessions (but the Jobs that report for a day)", str(sum(left.values())), "0", not any(left.values()))
+
+
+def ids_of(item):
+    return re.findall(r"[0-9a-f]{8}", item["metadata"]["name"])
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--build", type=pathlib.Path, required=True)
+    parser.add_argument("only", nargs="*", choices=["throughput", "alone", "life", []])
+    options = parser.parse_args()
+    chosen = options.only or ["throughput", "alone", "life"]
+    cpu = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
+    print(f"# {os.cpu_count()} × {cpu.group(1) if cpu else '?'}, {time.strftime('%Y-%m-%d')}\n| What | Measured | Bar | Met |\n|---|---|---|---|")
+    with tempfile.TemporaryDirectory(prefix="roost-bench-") as directory:
+        for name in chosen:  # each on a cluster of its own: what one leaves behind in etcd is no burden of the next
+            state = pathlib.Path(directory) / name
+            subprocess.run([FIXTURE, "up", state], check=True, stdout=subprocess.DEVNULL)
+            try:
+                {"throughput": throughput, "alone": alone, "life": life}[name](Cluster(state), options.build.resolve())
+            finally:
+                subprocess.run([FIXTURE, "down", state], check=True)
+    print(json.dumps([{"what": w, "value": v, "bar": b, "met": p} for w, v, b, p in rows]))
+    sys.exit(0 if all(p for *_, p in rows) else 1)
+
+
+if __name__ == "__main__":
+    main()
