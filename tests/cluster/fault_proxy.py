@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """fault_proxy.py UPSTREAM CERT KEY CA RULES: an HTTPS proxy before an API server that does what RULES says, on a free port of
 127.0.0.1, which it prints. RULES is a file, read at each request: a JSON list of {"match": substring of "METHOD /path", "do": ...,
-"times": n}; the first rule that matches and has times left is obeyed:
+"times": n}; the first rule that matches and has times left is obeyed, and the request is noted in RULES.used:
   {"do": "answer", "status": 429, "retry_after": 1}   answers that, with a Status
   {"do": "lose"}                                      passes the request on, then hangs up without the answer
   {"do": "cut"}                                       hangs up without passing it on
   {"do": "hang"}                                      neither passes it on nor answers
   {"do": "event", "body": {...}}                      a watch: 200 and this one event, then the end
   {"do": "token", "token": "x"}                       401 unless the request bears that token; nothing else is passed on
+  {"do": "kill", "pid": 1, "when": "before"}          kill -9 of that process before or after the request is passed on
 """
-import http.client, http.server, json, socketserver, ssl, sys, threading, time, urllib.parse
+import http.client, http.server, json, os, signal, socketserver, ssl, sys, threading, time, urllib.parse
 
 upstream, cert, key, ca, rules_file = sys.argv[1:]
 address = urllib.parse.urlsplit(upstream)
@@ -35,6 +36,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     if rule["do"] == "token" and self.headers["Authorization"] == "Bearer " + rule["token"]:
                         continue
                     used[name] = used.get(name, 0) + 1
+                    with open(rules_file + ".used", "a") as log:
+                        log.write(line + "\n")
                     return rule
         return {}
 
@@ -60,6 +63,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(200, rule["body"])
         if do == "hang":
             time.sleep(60)
+        if do == "kill" and rule["when"] == "before":
+            os.kill(rule["pid"], signal.SIGKILL)
+            do = "cut"
         if do in ("cut", "hang"):
             self.close_connection = True
             return self.connection.close()
@@ -69,8 +75,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         headers["Authorization"] = "Bearer " + token
         connection.request(self.command, self.path, body or None, headers)
         reply = connection.getresponse()
-        if do == "lose":
+        if do in ("lose", "kill"):
             reply.read()
+            if do == "kill":
+                os.kill(rule["pid"], signal.SIGKILL)
             self.close_connection = True
             return self.connection.close()
         self.send_response(reply.status)

@@ -1,6 +1,5 @@
 """kill -9 at any moment, a full disk, a killed agent: every session converges, nothing is lost, nobody is interrupted."""
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -9,6 +8,7 @@ import time
 
 import pytest
 
+from chaos import Chaos
 from roost import Daemon, wait_for
 
 
@@ -30,66 +30,16 @@ def test_workspaces_run_on_while_the_daemon_is_killed(daemon):
 @pytest.mark.parametrize("seed", range(4))
 def test_kill_9_at_random_moments_and_everything_converges(daemon, seed):
     """A client creates, sleeps, wakes, scales and deletes while the daemon is killed again and again: what was acknowledged is there."""
-    chance = random.Random(seed)
-    wanted = {}  # uuid -> "running" | "asleep" | "deleted", as acknowledged
-    over = threading.Event()
+    chaos = Chaos(daemon, seed)
 
-    def client():
-        while not over.is_set():
-            uuid = chance.choice(list(wanted)) if wanted and chance.random() < 0.75 else None
-            try:
-                if uuid is None:
-                    if len(wanted) < 6:
-                        answer = daemon.post("/session/create", {"user_id": f"u{chance.randrange(3)}"}, timeout=5)
-                        if answer.status in (200, 201):
-                            wanted[answer.json["uuid"]] = "running"
-                elif wanted[uuid] != "deleted":
-                    action = chance.choice(["sleep", "wake", "scale", "delete"] if chance.random() < 0.2 else ["sleep", "wake", "scale"])
-                    if action == "delete":
-                        if daemon.delete(f"/session/{uuid}", timeout=5).status in (200, 202):
-                            wanted[uuid] = "deleted"
-                        else:
-                            wanted[uuid] = "unknown"
-                    else:
-                        body = {"scale": chance.choice(["up", "down"])} if action == "scale" else None
-                        if daemon.post(f"/session/{uuid}/{action}", body, timeout=5).status == 200 and action != "scale":
-                            wanted[uuid] = {"sleep": "asleep", "wake": "running"}[action]
-            except (OSError, ValueError):
-                if uuid:
-                    wanted[uuid] = "unknown"  # the answer was lost: either is right
-                over.wait(0.05)
-            except Exception:  # http.client's own
-                if uuid:
-                    wanted[uuid] = "unknown"
-
-    worker = threading.Thread(target=client)
-    worker.start()
-    try:
+    def kill_again_and_again():
         for _ in range(6):
-            over.wait(chance.uniform(0.05, 1.5))
+            chaos.over.wait(chaos.chance.uniform(0.05, 1.5))
             daemon.kill()
             daemon.start()
-    finally:
-        over.set()
-        worker.join(30)
-
-    def settled():
-        for uuid, want in wanted.items():
-            session = daemon.session(uuid)
-            if want == "deleted" and session is not None:
-                return False
-            if want in ("running", "asleep") and (session is None or session["phase"] != want):
-                return False
-            if session is not None and session["phase"] not in ("running", "asleep"):
-                return False
-        return True
-    try:
-        wait_for(settled, 120, "every session to converge")
-    except AssertionError:
-        pytest.fail(f"{wanted} but {daemon.get('/sessions').json}\n{daemon.tail()}")
-    listed = {s["uuid"] for s in daemon.get("/sessions").json["sessions"]}
-    assert {u for u, w in wanted.items() if w in ("running", "asleep")} <= listed
-    running = [u for u in listed if daemon.session(u)["phase"] == "running"]
+    chaos.run(kill_again_and_again)
+    listed = chaos.check()
+    running = [u for u, phase in listed.items() if phase == "running"]
     wait_for(lambda: len(daemon.processes("roost-agent", "serve")) == len(running), 30, "one supervisor for each running session")
     volumes = {p.name for p in (daemon.directory / "data").rglob("pvc-*") if p.is_dir()}
     assert volumes == {f"pvc-{u}" for u in listed}, "no orphan, none missing"
