@@ -8,7 +8,7 @@ import json
 import os
 import pathlib
 import re
-import ssl
+import socket
 import statistics
 import subprocess
 import sys
@@ -57,7 +57,7 @@ class Writes:
 
 
 class ReadyPods:
-    """A watch of the namespace's pods: when each turned ready, by its `app` label."""
+    """A watch of the namespace's pods: when each turned ready, by its `app` label. One thread reads."""
 
     def __init__(self, space):
         self.space, self.ready, self.changed = space, {}, threading.Condition()
@@ -67,6 +67,7 @@ class ReadyPods:
         self.connection = http.client.HTTPSConnection("127.0.0.1", cluster.port, context=cluster.context)
         self.connection.request("GET", f"{space.path('pods')}?watch=1&resourceVersion={version}",
                                 headers={"Authorization": f"Bearer {cluster.token}"})
+        self.socket = self.connection.sock
         self.stream = self.connection.getresponse()
         threading.Thread(target=self.run, daemon=True).start()
 
@@ -74,9 +75,10 @@ class ReadyPods:
         try:
             for line in self.stream:
                 at = time.perf_counter()
-                if b'"type":"Ready","status":"True"' not in line:
+                pod = json.loads(line)["object"]
+                if not any(c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions", [])):
                     continue
-                app = json.loads(line)["object"]["metadata"]["labels"]["app"]
+                app = pod["metadata"]["labels"].get("app")
                 with self.changed:
                     self.ready.setdefault(app, at)
                     self.changed.notify_all()
@@ -92,8 +94,7 @@ class ReadyPods:
         return self
 
     def __exit__(self, *_):
-        self.stream.close()
-        self.connection.close()
+        self.socket.shutdown(socket.SHUT_RDWR)  # ends the thread's read
 
 
 def templates(daemon):
@@ -102,7 +103,8 @@ def templates(daemon):
     for kind in MADE:
         document = daemon.namespace.get(kind, ("pvc-" if kind == "persistentvolumeclaims" else "user-") + uuid)
         meta = document["metadata"]
-        document["metadata"] = {key: meta[key] for key in ("name", "labels", "annotations") if key in meta}
+        annotations = {name: value for name, value in meta.get("annotations", {}).items() if name.startswith("roost.dev/")}
+        document["metadata"] = {"name": meta["name"], "labels": meta["labels"], "annotations": annotations}
         document.pop("status", None)
         for key in ("clusterIP", "clusterIPs", "volumeName"):
             document["spec"].pop(key, None) if "spec" in document else None
