@@ -166,7 +166,7 @@ int serve_pod(int argc, char** argv) {
   for (const std::string& directory : {spec->serve.run, spec->serve.socket_directory}) {
     if (const auto made = make_directory(directory, 0700); !made) return refuse(made.error());
   }
-  const auto locked = take_lock(spec->serve.run + "/lock");
+  const auto locked = take_lock(spec->serve.run + "/lock", spec->serve.run);
   if (!locked) return refuse(locked.error());
   std::atomic<bool>* const ready = shared_flag();
   if (ready == nullptr) return refuse(errno_error("a shared page"));

@@ -167,16 +167,6 @@ Result<SandboxProcess> start_sandbox(const SandboxSpec& spec, Cgroup* cgroup, in
     process.init = {child, start_time_of(child)};
     process.report.sandbox = "bubblewrap";
     process.report.network = spec.network == SandboxSpec::Network::host ? "host (shared: not isolated)" : "none";
-    if (spec.network == SandboxSpec::Network::isolated) {
-      auto network = start_network(child, spec);
-      if (network) {
-        process.network = network->pid;
-        process.network_life = std::move(network->life);
-        process.report.network = "own, egress by slirp4netns";
-      } else {
-        process.report.network = "none (" + network.error().message + ")";
-      }
-    }
   } else {
     process.report = {"none", "", "host (shared: not isolated)"};
   }
@@ -184,6 +174,17 @@ Result<SandboxProcess> start_sandbox(const SandboxSpec& spec, Cgroup* cgroup, in
   char word = 0;
   if (!wait_for(hello.read.get(), POLLIN, deadline) || ::read(hello.read.get(), &word, 1) != 1) {
     return fail(Code::unsupported, reason("bubblewrap could not set up the sandbox"));
+  }
+  // Only now: bubblewrap gives the loopback its address, and fails where slirp4netns has already brought it up.
+  if (process.init.pid != 0 && spec.network == SandboxSpec::Network::isolated) {
+    auto network = start_network(process.init.pid, spec);
+    if (network) {
+      process.network = network->pid;
+      process.network_life = std::move(network->life);
+      process.report.network = "own, egress by slirp4netns";
+    } else {
+      process.report.network = "none (" + network.error().message + ")";
+    }
   }
   process.go = std::move(go.write);
   return process;

@@ -60,11 +60,11 @@ int wait_for_word(int fd) {
 
 }  // namespace
 
-Status take_lock(const std::string& path) {
+Status take_lock(const std::string& path, const std::string& run) {
   Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd.open()) return errno_error(path);
   if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) return Error{Code::conflict, path + " is held by another process", 0};
-  const std::string text = std::to_string(::getpid()) + " " + std::to_string(start_time_of(::getpid())) + "\n";
+  const std::string text = std::to_string(::getpid()) + " " + std::to_string(start_time_of(::getpid())) + " " + run + "\n";
   if (::ftruncate(fd.get(), 0) != 0 || ::pwrite(fd.get(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) {
     return errno_error(path);
   }

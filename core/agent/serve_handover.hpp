@@ -21,6 +21,7 @@ int hand_over(int argc, char** argv, const std::function<int(const HandOver&)>& 
 
 // CONFLICT: another process holds it. Its content becomes "PID START_TIME". It is held until this process has ended and not a
 // moment less: whoever finds it free may rely on nothing of the process being left, its last steps at exit included.
-[[nodiscard]] Status take_lock(const std::string& path);
+// `run`: where this process's status.json is, the third word.
+[[nodiscard]] Status take_lock(const std::string& path, const std::string& run);
 
 }  // namespace roost::agent

@@ -30,6 +30,7 @@ Result<ServeSpec> ServeSpec::load(const std::string& path) {
   ROOST_TRY(spec.run, json.get_string("run"));
   ROOST_TRY(spec.socket_directory, json.get_string("socket_directory"));
   ROOST_TRY(spec.log, json.get_string("log"));
+  spec.volume_lock = json["volume_lock"].as_string();
   spec.events = json["events"].as_string();
   spec.cgroup = json["cgroup"].as_string();
   if (const Json* ready = json.find("ready_path")) spec.ready_path = ready->as_string();

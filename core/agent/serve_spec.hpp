@@ -17,6 +17,7 @@ struct ServeSpec {
   std::int64_t generation = 0;
   std::string run;               // directory of lock, control.sock, front.sock, status.json: the workload cannot write there
   std::string events;            // directory where the file named by the id is written at each change
+  std::string volume_lock;       // in the volume: held as long as its workload may run; empty: none
   std::string socket_directory;  // the workload can write there; its socket is "app.sock" in it
   std::string log;               // empty: this process's own output
   std::int64_t log_bytes = 1 << 20;

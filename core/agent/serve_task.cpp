@@ -131,7 +131,7 @@ int supervise_task(int argc, char** argv) {
   return hand_over(argc, argv, [](const HandOver& given) {
     auto task = load_task(given.spec);
     if (!task) return given.refuse(task.error());
-    if (const auto locked = take_lock(task->run + "/lock"); !locked) return given.refuse(locked.error());
+    if (const auto locked = take_lock(task->run + "/lock", task->run); !locked) return given.refuse(locked.error());
     if (::access((task->run + "/begun").c_str(), F_OK) == 0) {
       given.ready();  // it ran already
       return 0;

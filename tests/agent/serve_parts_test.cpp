@@ -64,7 +64,7 @@ TEST_F(ServeParts, ALockHasOneHolderAndNamesIt) {
   ASSERT_EQ(::pipe2(ready, O_CLOEXEC), 0);
   const pid_t child = ::fork();
   if (child == 0) {
-    const auto held = take_lock(path_ + "/lock");
+    const auto held = take_lock(path_ + "/lock", path_);
     (void)!::write(ready[1], held.ok() ? "+" : "-", 1);
     ::pause();
     ::_exit(0);
@@ -72,11 +72,11 @@ TEST_F(ServeParts, ALockHasOneHolderAndNamesIt) {
   char word = 0;
   ASSERT_EQ(::read(ready[0], &word, 1), 1);
   EXPECT_EQ(word, '+');
-  EXPECT_EQ(take_lock(path_ + "/lock").error().code, Code::conflict);
+  EXPECT_EQ(take_lock(path_ + "/lock", path_).error().code, Code::conflict);
   EXPECT_TRUE(text("lock").starts_with(std::to_string(child) + " "));
   ::kill(child, SIGKILL);
   ::waitpid(child, nullptr, 0);
-  EXPECT_TRUE(take_lock(path_ + "/lock").ok());
+  EXPECT_TRUE(take_lock(path_ + "/lock", path_).ok());
 }
 
 TEST_F(ServeParts, AProcessIsToldFromItsSuccessorByItsStart) {

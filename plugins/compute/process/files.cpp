@@ -209,7 +209,9 @@ std::optional<Holder> lock_holder(const std::string& path) {
   const Fd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
   if (!fd.open() || ::flock(fd.get(), LOCK_SH | LOCK_NB) == 0) return std::nullopt;
   Holder holder;
-  std::istringstream(read_file(path, 128).value_or("")) >> holder.pid >> holder.start_time;
+  std::istringstream text(read_file(path, 8192).value_or(""));
+  text >> holder.pid >> holder.start_time;
+  std::getline(text >> std::ws, holder.run);
   return holder;
 }
 
@@ -253,7 +255,7 @@ std::vector<Holder> recorded_processes(const Object& status) {
   for (const char* name : {"init", "outer"}) {
     const Object::Ptr process = object_of(status, name);
     const Holder holder{static_cast<pid_t>(number_of(*process, "pid")),
-                        static_cast<std::uint64_t>(number_of(*process, "start_time"))};
+                        static_cast<std::uint64_t>(number_of(*process, "start_time")), ""};
     if (holder.pid > 0 && holder.start_time != 0 && start_time_of(holder.pid) == holder.start_time) processes.push_back(holder);
   }
   return processes;

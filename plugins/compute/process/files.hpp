@@ -65,10 +65,11 @@ class Lock {
   Fd fd_;
 };
 
-// Whether another process holds the lock of that file; its holder wrote "PID START_TIME" into it.
+// Whether another process holds the lock of that file; its holder wrote "PID START_TIME RUN" into it.
 struct Holder {
   pid_t pid = 0;
   std::uint64_t start_time = 0;
+  std::string run;  // the directory of its status.json
 };
 std::optional<Holder> lock_holder(const std::string& path);
 

@@ -168,6 +168,8 @@ class Plugin final : public sdk::ComputePlugin {
       if (!volume || volume->uid.empty())
         throw sdk::Failure(ROOST_CONFLICT, "the volume " + text_of(*wanted, "name") + " is not there");
       check_identity(*volume, text_of(*wanted, "token"), text_of(*wanted, "uid"));
+      if (!flag_of(*spec, "live") && lock_holder(volume->lock()))
+        throw sdk::Failure(ROOST_CONFLICT, "a workload uses the volume " + volume->name);
     }
     tasks_.start(call, *spec, volume ? &*volume : nullptr);
     return tasks_.observe(name);
@@ -285,7 +287,7 @@ class Plugin final : public sdk::ComputePlugin {
     }
     const bool in_use = (workloads_.alive(id) || workloads_.remains(id)) &&
                         (workloads_.volume_uid(id) == uid || workloads_.volume_uid(id).empty());
-    if (in_use) throw sdk::Failure(ROOST_CONFLICT, "a workload uses the volume " + found->name);
+    if (in_use || lock_holder(found->lock())) throw sdk::Failure(ROOST_CONFLICT, "a workload uses the volume " + found->name);
     if (before.uncertain_boot == boot_id()) {
       throw sdk::Failure(
           ROOST_CONFLICT,
@@ -331,9 +333,10 @@ class Plugin final : public sdk::ComputePlugin {
   }
 
   void end_workload(const sdk::Call& call, const std::string& id) {
-    const bool certain = workloads_.end(call, id);
-    if (certain) return;
     const Applied before = applied(id);
+    bool certain = workloads_.end(call, id);
+    if (const auto volume = volumes_.find(before.volume)) certain = workloads_.end_stray(call, *volume) && certain;
+    if (certain) return;
     Applied now = before;
     now.uncertain_boot = boot_id();
     record(id, before, now);
@@ -358,7 +361,9 @@ class Plugin final : public sdk::ComputePlugin {
     Object::Ptr workload(new Object);
     const Object::Ptr status = workloads_.status(call, id);
     if (status.isNull()) {
-      workload->set("state", workloads_.remains(id) ? "stopping" : "none");
+      const auto used = volumes_.find(was.volume);
+      const bool stray = used && lock_holder(used->lock());
+      workload->set("state", stray || workloads_.remains(id) ? "stopping" : "none");
       workload->set("ready", false);
       workload->set("incarnation", "");
       answer.set("endpoint", "");
@@ -368,7 +373,9 @@ class Plugin final : public sdk::ComputePlugin {
       }
       explain_full_disk(*workload);
       answer.set("endpoint", workloads_.endpoint(id));
-      answer.set("isolation", object_of(*status, "isolation"));
+      Object::Ptr isolation = object_of(*status, "isolation");
+      isolation->set("disk", "not limited: volume.size_bytes is not enforced here");
+      answer.set("isolation", isolation);
     }
     answer.set("workload", workload);
     return dump(answer);

@@ -122,12 +122,21 @@ void Tasks::start(const sdk::Call& call, const Object& spec, const Volume* volum
   make_directory(run + "/out", 0700);
   replace_file(run + "/spec.json", dump(task), 0600);
   replace_file(run + "/runner.json", runner_spec(name, spec, volume), 0600);
-  start_supervisor(call, settings_.agent, "task", run + "/runner.json");
+  try {
+    start_supervisor(call, settings_.agent, "task", run + "/runner.json");
+  } catch (const sdk::Failure& problem) {
+    if (problem.code() != ROOST_OUTCOME_UNKNOWN)
+      ::unlink((run + "/spec.json").c_str());  // nobody reads it, and it may hold secrets
+    throw;
+  }
 }
 
 std::string Tasks::observe(const std::string& name) const {
   const std::string run = directory(name);
+  const bool begun = exists(run + "/begun");
   const bool running = runs(name);  // asked first: an end in between shows as running once more, never as killed
+  if (begun && !running)
+    ::unlink((run + "/spec.json").c_str());  // its supervisor was killed before it could; it may hold secrets
   Object::Ptr task;
   if (running) {
     task = new Object;

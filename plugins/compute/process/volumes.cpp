@@ -72,9 +72,8 @@ std::vector<std::int64_t> Volumes::users_in_use() const {
 }
 
 // The next user after the last one given, so that one is not used again soon; what others still use is passed over once round.
-std::int64_t Volumes::allocate_user(const sdk::Call& call) {
+std::int64_t Volumes::allocate_user() {
   if (settings_.uid_first <= 0) return -1;
-  const Lock lock(call, settings_.data + "/users.lock");
   const std::string path = settings_.data + "/users.next";
   std::int64_t next = std::strtoll(read_file(path, 64).value_or("0").c_str(), nullptr, 10);
   if (next >= settings_.uid_count) {
@@ -95,7 +94,8 @@ Volume Volumes::create(const sdk::Call& call, const std::string& name, const std
   const std::string path = settings_.data + "/volumes/" + name;
   const std::string making = settings_.data + "/volumes/.new-" + name;  // names with a dot are never listed
   remove_tree(making, &call);
-  Volume volume{name, token, random_hex(16), allocate_user(call), path};
+  const Lock users(call, settings_.data + "/users.lock");
+  Volume volume{name, token, random_hex(16), allocate_user(), path};
   make_directory(making, 0700);
   for (const char* part : {"/data", "/home", "/run"}) {
     make_directory(making + part, 0700);
@@ -112,7 +112,7 @@ Volume Volumes::create(const sdk::Call& call, const std::string& name, const std
   return volume;
 }
 
-bool Volumes::in_trash(const std::string& uid) const { return exists(settings_.data + "/trash/" + uid); }
+bool Volumes::in_trash(const std::string& uid) const { return !uid.empty() && exists(settings_.data + "/trash/" + uid); }
 
 void Volumes::remove(const sdk::Call& call, const Volume& volume) {
   call.check();

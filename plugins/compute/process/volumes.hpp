@@ -4,7 +4,6 @@
 // a volume. Thread safety: the caller serialises changes to one session's volumes; allocation of users is locked inside.
 #pragma once
 
-#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -19,6 +18,7 @@ struct Volume {
   std::string uid;             // empty: its volume.json is missing or damaged; it is nobody's, and is not touched
   std::int64_t host_uid = -1;  // who owns its files on this machine; -1: this process's user
   std::string path;
+  [[nodiscard]] std::string lock() const { return path + "/supervisor.lock"; }  // held by whose workload uses it
 };
 
 class Volumes {
@@ -38,7 +38,7 @@ class Volumes {
   void empty_trash(const sdk::Call& call, const std::string& uid);
 
  private:
-  std::int64_t allocate_user(const sdk::Call& call);
+  std::int64_t allocate_user();  // REQUIRES: users.lock, until the volume shows that the user is taken
   std::vector<std::int64_t> users_in_use() const;
   const Settings& settings_;
 };

@@ -112,6 +112,7 @@ std::string Workloads::serve_spec(const std::string& id, std::int64_t generation
   spec.set("volume_uid", volume.uid);
   spec.set("run", run);
   spec.set("events", settings_.run + "/events");
+  spec.set("volume_lock", volume.lock());
   spec.set("socket_directory", volume.path + "/run");
   spec.set("log", settings_.data + "/workspaces/" + id + "/workload.log");
   spec.set("log_bytes", settings_.log_bytes);
@@ -166,6 +167,19 @@ bool Workloads::end(const sdk::Call& call, const std::string& id) {
       throw sdk::Failure(ROOST_OUTCOME_UNKNOWN, "the workload of " + id + " is still stopping");
   }
   return kill_leftovers(call, run + "/status.json");
+}
+
+bool Workloads::end_stray(const sdk::Call& call, const Volume& volume) {
+  const auto patience = milliseconds(settings_.stop_grace_ms + 5000);
+  const auto begun = std::chrono::steady_clock::now();
+  std::string run;
+  while (const auto holder = lock_holder(volume.lock())) {
+    run = holder->run;
+    kill_process(*holder, std::chrono::steady_clock::now() - begun > patience ? SIGKILL : SIGTERM);
+    if (!call.sleep_for(milliseconds(10)))
+      throw sdk::Failure(ROOST_OUTCOME_UNKNOWN, "a workload that uses the volume " + volume.name + " is still stopping");
+  }
+  return run.empty() || kill_leftovers(call, run + "/status.json");
 }
 
 void Workloads::forget(const std::string& id) { remove_tree(directory(id), nullptr); }

@@ -32,6 +32,9 @@ class Workloads {
   std::string volume_uid(const std::string& id) const;  // of the volume that its last start used
   // Processes that outlived their supervisor, and are on their way out.
   bool remains(const std::string& id) const { return leftovers(directory(id) + "/status.json"); }
+  // Ends a supervisor that uses the volume and stands in no run directory of ours: its own was changed in the configuration, or
+  // cleaned, while it ran. As `end`.
+  bool end_stray(const sdk::Call& call, const Volume& volume);
 
   // REQUIRES: not alive.
   void start(const sdk::Call& call, const std::string& id, std::int64_t generation, const Volume& volume, const Size& size);

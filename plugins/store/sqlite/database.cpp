@@ -311,9 +311,9 @@ void Database::after_group() {
   try {
     if (wal_pages_ >= kCheckpointPages) checkpoint();
     if (clock_.now_ms() >= next_purge_ms_) purge();
-  } catch (const std::exception&) {
+  } catch (const std::exception& problem) {
     if (writer_->connection.in_transaction()) sqlite3_exec(writer_->connection.raw(), "ROLLBACK", nullptr, nullptr, nullptr);
-    log_.warn("store-sqlite: housekeeping failed; it is tried again");
+    log_.warn(std::string("expired documents could not be removed; it is tried again: ") + problem.what());
     next_purge_ms_ = clock_.now_ms() + purge_interval_ms_;
   }
 }
@@ -325,8 +325,12 @@ void Database::checkpoint() {
       sqlite3_wal_checkpoint_v2(writer_->connection.raw(), nullptr,
                                 wait_for_readers ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE, &left, &copied);
   if (result == SQLITE_OK && (wait_for_readers || left == copied)) wal_pages_ = 0;
-  if (result != SQLITE_OK && (result & 0xFF) != SQLITE_BUSY)
-    log_.warn("store-sqlite: a checkpoint failed; the write-ahead log grows meanwhile");
+  const bool failed = result != SQLITE_OK && (result & 0xFF) != SQLITE_BUSY;
+  // Once, until one succeeds: with a full disk every commit tries again.
+  if (failed && !checkpoint_failed_)
+    log_.warn(std::string("a checkpoint failed; the write-ahead log grows meanwhile: ") +
+              writer_->connection.failure(result).what());
+  checkpoint_failed_ = failed;
 }
 
 void Database::purge() {

@@ -92,6 +92,7 @@ class Database {
   std::unique_ptr<WriterStatements> writer_;  // the writer thread's
   std::int64_t applied_max_bytes_ = 0;        // likewise
   int wal_pages_ = 0;                         // likewise
+  bool checkpoint_failed_ = false;            // likewise
   std::int64_t next_purge_ms_ = 0;            // likewise
   std::atomic<std::uint64_t> groups_{0};
 

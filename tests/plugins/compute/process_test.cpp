@@ -9,7 +9,9 @@
 
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <sstream>
+#include <thread>
 
 #include "base/clock.hpp"
 #include "plugins/compute/compute_suite.hpp"
@@ -79,6 +81,63 @@ TEST_F(ComputeProcess, ASupervisorThatIsKilledTakesItsWorkloadWithItAndTheNextAp
   EXPECT_TRUE(eventually([&] { return !lives(before["init"]); }));
   applied(spec(kId));
   EXPECT_NE(ready(kId)["workload"]["incarnation"].as_string(), first);
+}
+
+TEST_F(ComputeProcess, AWorkloadOfAnotherRunDirectoryIsSeenEndedAndNeverJoinedByASecondOne) {
+  open(quirks_);
+  const std::string uid = applied(spec(kId))["volume"]["uid"].as_string();
+  ready(kId);
+  const Json before = status(kId);
+  open_with([this](Json& config) { config.set("run_dir", directory_.path() + "/elsewhere"); });
+  EXPECT_EQ((*client_->observe(kId))["workload"]["state"].as_string(), "stopping");
+  EXPECT_EQ(client_->remove(volume_request(kId, uid)).error().code, Code::conflict);
+  applied(spec(kId, 2));
+  EXPECT_FALSE(lives(before["init"])) << "two workloads on one volume";
+  EXPECT_FALSE(lives(Json::object({{"pid", before["pid"]}})));
+  ready(kId);
+  ASSERT_TRUE(client_->remove(workload_request(kId, "")).ok());
+  EXPECT_EQ((*client_->observe(kId))["workload"]["state"].as_string(), "none");
+  EXPECT_TRUE(client_->remove(volume_request(kId, uid)).ok());
+}
+
+TEST_F(ComputeProcess, WhatIsRemovedTwiceLeavesNothing) {
+  open(quirks_);
+  EXPECT_TRUE(client_->remove(workload_request(kId, "")).ok());
+  EXPECT_TRUE(client_->list("", 10)->empty());
+  const std::string uid = applied(spec(kId, 1, false))["volume"]["uid"].as_string();
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_TRUE(client_->remove(workload_request(kId, "")).ok());
+    EXPECT_TRUE(client_->remove(volume_request(kId, uid)).ok());
+  }
+  EXPECT_TRUE(client_->list("", 10)->empty());
+  EXPECT_TRUE(fs::is_empty(directory_.path() + "/data/workspaces"));
+}
+
+TEST_F(ComputeProcess, VolumesMadeAtOnceNeverShareAUserAlsoWhenTheRangeIsUsedUp) {
+  if (::geteuid() != 0) ROOST_SKIP_UNLESS_CI("only root gives each volume a user of its own");
+  static constexpr int kUsers = 8;
+  open_with([](Json& config) { config.set("uid_range", Json::object({{"first", 3'000'000}, {"count", kUsers}})); });
+  const auto id_of = [](int round, int i) { return "0000" + std::to_string(1000 + round * 100 + i); };
+  for (int round = 0; round < 6; ++round) {  // from the second one on, users that became free are given again
+    std::vector<std::thread> makers;
+    std::vector<std::string> uids(kUsers);
+    for (int i = 0; i < kUsers; ++i) {
+      makers.emplace_back([&, i] {
+        const auto made = client_->apply(spec(id_of(round, i), 1, false));
+        if (made.ok()) uids[static_cast<std::size_t>(i)] = (*made)["volume"]["uid"].as_string();
+      });
+    }
+    for (std::thread& maker : makers) maker.join();
+    std::set<std::int64_t> users;
+    for (int i = 0; i < kUsers; ++i) {
+      const std::string path = directory_.path() + "/data/volumes/pvc-" + id_of(round, i) + "/volume.json";
+      users.insert(Json::parse(read_text(path)).value_or(Json::object())["host_uid"].as_int());
+    }
+    EXPECT_EQ(users.size(), static_cast<std::size_t>(kUsers)) << "round " << round;
+    EXPECT_EQ(client_->apply(spec("ffffffff", 1, false)).error().code, Code::exhausted);
+    for (int i = 0; i < kUsers; ++i)
+      EXPECT_TRUE(client_->remove(volume_request(id_of(round, i), uids[static_cast<std::size_t>(i)])).ok());
+  }
 }
 
 TEST_F(ComputeProcess, ASupervisorThatHangsIsEndedToo) {
@@ -157,6 +216,7 @@ TEST_F(ComputeProcess, LimitsAreInForceAndFollowAResize) {
   Json wanted = spec(kId);
   applied(wanted);
   const Json seen = ready(kId);
+  EXPECT_EQ(seen["isolation"]["disk"].as_string().substr(0, 11), "not limited");
   if (seen["isolation"]["limits"].as_string().find("memory") == std::string::npos) {
     ROOST_SKIP_UNLESS_CI("no cgroup can be written here: " + seen["isolation"]["limits"].as_string());
   }
@@ -338,6 +398,7 @@ TEST_F(ComputeProcessTask, AKilledSupervisorOfATaskTakesItAlongAndIsFoundByANewD
   EXPECT_TRUE(eventually([&] { return (last = *client_->task_observe(request()))["state"].as_string() == "failed"; }));
   EXPECT_EQ(last["reason"].as_string(), "Killed") << last.dump();
   EXPECT_FALSE(lives(running["init"]));
+  EXPECT_FALSE(fs::exists(task_directory() + "/spec.json")) << "it may hold the storage's secrets";
 }
 
 TEST_F(ComputeProcessTask, AVolumeThatATaskReadsStaysAndARemovedTaskIsGone) {
