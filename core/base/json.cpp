@@ -9,6 +9,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <unordered_set>
 
 #include "base/crypto.hpp"
 
@@ -80,8 +81,8 @@ class Builder : public Poco::JSON::Handler {
   void startArray() override { open(Json::array()); }
   void endArray() override { close(); }
   void key(const std::string& name) override {
-    if (stack_.back().find(name)) throw Refused{"the key \"" + name + "\" stands twice"};
-    keys_.back() = name;
+    if (!stack_.back().is_new(name)) throw Refused{"the key \"" + name + "\" stands twice"};
+    stack_.back().key = name;
   }
   void null() override { add(Json()); }
   void value(int) override { add_integer(); }
@@ -99,30 +100,40 @@ class Builder : public Poco::JSON::Handler {
     if (next_integer_ == integers_.size()) throw Refused{"a number that is none"};
     add(Json(integers_[next_integer_++]));
   }
-  void open(Json container) {
-    stack_.push_back(std::move(container));
-    keys_.emplace_back();
-  }
+  // A container that is being read.
+  struct Open {
+    Json container;
+    std::string key;                         // of the next member
+    std::unordered_set<std::string> seen{};  // the keys of an object with many, so that each is looked up once
+
+    bool is_new(const std::string& name) {
+      constexpr std::size_t kFew = 16;
+      if (container.members().size() < kFew) return !container.find(name);
+      if (seen.empty()) {
+        for (const Json::Member& member : container.members()) seen.insert(member.first);
+      }
+      return seen.insert(name).second;
+    }
+  };
+  void open(Json container) { stack_.push_back({std::move(container), {}}); }
   void close() {
-    Json done = std::move(stack_.back());
+    Json done = std::move(stack_.back().container);
     stack_.pop_back();
-    keys_.pop_back();
     add(std::move(done));
   }
   void add(Json v) {
     if (stack_.empty()) {
       root_ = std::move(v);
-    } else if (stack_.back().is_array()) {
-      stack_.back().push(std::move(v));
+    } else if (stack_.back().container.is_array()) {
+      stack_.back().container.push(std::move(v));
     } else {
-      stack_.back().set(keys_.back(), std::move(v));
+      stack_.back().container.add(std::move(stack_.back().key), std::move(v));
     }
   }
   const std::vector<std::int64_t>& integers_;
   std::size_t next_integer_ = 0;
   Json root_;
-  std::vector<Json> stack_;
-  std::vector<std::string> keys_;
+  std::vector<Open> stack_;
 };
 
 std::string_view trim(std::string_view text) {
@@ -270,6 +281,8 @@ Json& Json::set(std::string key, Json value) {
   }
   return *this;
 }
+
+void Json::add(std::string key, Json value) { std::get<Object>(data_).emplace_back(std::move(key), std::move(value)); }
 
 void Json::remove(std::string_view key) {
   if (auto* object = std::get_if<Object>(&data_)) std::erase_if(*object, [&](const Member& m) { return m.first == key; });

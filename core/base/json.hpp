@@ -66,6 +66,7 @@ class Json {
   [[nodiscard]] const Json* find(std::string_view key) const;        // null where there is none, or for a non-object
   [[nodiscard]] const Json& operator[](std::string_view key) const;  // null value where there is none
   Json& set(std::string key, Json value);  // makes or replaces a member; returns *this. REQUIRES: object or null
+  void add(std::string key, Json value);   // REQUIRES: object, without that key
   void remove(std::string_view key);
   void push(Json value);  // REQUIRES: array or null
 

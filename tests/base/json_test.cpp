@@ -37,6 +37,18 @@ TEST(Json, RefusesWhatPocoLetsThrough) {
   EXPECT_NE(refusal("\"a\nb\"").find("control character"), std::string::npos);
 }
 
+TEST(Json, RefusesARepeatedKeyAmongMany) {
+  for (const int repeated : {0, 14, 15, 16, 17, 98, 99}) {
+    std::string text = "{";
+    for (int i = 0; i < 100; ++i) text += "\"k" + std::to_string(i) + "\":" + std::to_string(i) + ",";
+    const auto good = Json::parse(text + "\"last\":{\"k1\":1}}");
+    ASSERT_TRUE(good.ok()) << good.error().message;
+    EXPECT_EQ((*good)["k99"].as_int(), 99);
+    EXPECT_EQ(good->members().size(), 101U);
+    EXPECT_NE(refusal(text + "\"k" + std::to_string(repeated) + "\":0}").find("stands twice"), std::string::npos) << repeated;
+  }
+}
+
 TEST(Json, RefusesTextThatIsNotExactlyOneValue) {
   for (const char* text : {"",     "  ",  "{",   "}",     "[1,]",  "{\"a\":}",   "{\"a\" 1}", "1 2",     "{} {}",
                            "[] x", "nul", "'a'", "{a:1}", "[1",    "\"a",        "1,2",       "1] [2",   "01",
