@@ -52,7 +52,7 @@ TEST(Receipt, EachWeaknessBlocks) {
 }
 
 TEST(Receipt, SkippedFilesBlockUntilTheLossIsAcceptedAndSocketsNever) {
-  for (const char* kind : {"file", "directory", "symlink", "hardlink"}) {
+  for (const char* kind : {"file", "directory", "symlink", "hardlink", "a kind of a later version"}) {
     Receipt r = good();
     r.skipped.push_back({kind, "unreadable", 1, "a"});
     EXPECT_NE(release_blocker(r, "op", "uid", false).find("skip 1"), std::string::npos);
