@@ -33,13 +33,21 @@ std::int64_t preferred_wait_ms(std::string_view prefer, std::int64_t longest_ms)
   return std::min(seconds, longest_ms / 1000) * 1000;
 }
 
-AuditNote audit_note(const PrincipalView& who, const std::string& id, const DeleteOptions& what, std::string_view outcome) {
+// What is given up, by name: `view` may be null.
+Json losses_of(const SessionView& view) {
+  if (!view || !view->session.operation || !view->session.operation->receipt) return Json::array();
+  return to_json(*view->session.operation->receipt)["skipped"];
+}
+
+AuditNote audit_note(const PrincipalView& who, const std::string& id, const SessionView& view, const DeleteOptions& what,
+                     std::string_view outcome) {
   AuditNote note{who->name, "session.delete", id, std::string(outcome), Json::object()};
   if (what.skip_backup)
     note.action = "session.delete.skip_backup";
   else if (what.override_losses)
     note.action = "session.delete.accept_losses";
   note.details.set("skip_backup", what.skip_backup).set("accept_losses", what.override_losses);
+  if (what.override_losses) note.details.set("losses", losses_of(view));
   note.durable = true;
   return note;
 }
@@ -57,12 +65,13 @@ void Api::Impl::remove(const Request& request, const Responder& respond, const P
   auto options = command_options(request, who->name);
   if (!options.ok()) return respond(http::problem(options.error()));
 
+  const SessionView view = engine_.reads().find(id);
   const bool overrides = what->skip_backup || what->override_losses;
   if (overrides && !who->may(Scope::admin)) {
-    (void)audit(audit_note(who, id, *what, "refused"));
+    (void)audit(audit_note(who, id, view, *what, "refused"));
     return respond(http::problem(403, "backup=skip and accept_losses give up data: they need a key with the scope admin"));
   }
-  if (const SessionView view = engine_.reads().find(id)) {
+  if (view) {
     if (!who->sees(view->session.user_id)) return respond(not_found(id));
   } else if (!who->user.empty()) {  // whose it was is known from its tombstone only: look before anything is done
     return engine_.find_tombstone(id, [id, respond, who](Result<Tombstone> found) {
@@ -71,7 +80,7 @@ void Api::Impl::remove(const Request& request, const Responder& respond, const P
     });
   }
   if (!options->dry_run) {
-    const Status recorded = audit(audit_note(who, id, *what, "accepted"));
+    const Status recorded = audit(audit_note(who, id, view, *what, "accepted"));
     if (overrides && !recorded.ok()) {
       return respond(
           http::problem(503, "the audit trail cannot be written, so data is not given up: " + recorded.error().message));

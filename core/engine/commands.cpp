@@ -20,6 +20,22 @@ void begin_anew(Session& session) {
   session.message.clear();
 }
 
+// An admin accepts the losses that a verified receipt names, not those that a later one may.
+Status refuse_unnamed_losses(const Session& session) {
+  const bool stands = session.wanted == Wanted::deleted && session.operation && session.operation->receipt;
+  if (stands) {
+    const Operation& operation = *session.operation;
+    const auto blocker = [&](bool accepted) {
+      return release_blocker(*operation.receipt, operation.id, session.volume.uid, accepted);
+    };
+    if (operation.override_losses || (!blocker(false).empty() && blocker(true).empty())) return {};
+  }
+  return Error{Code::conflict,
+               "there are no losses to accept yet: begin the delete without it, and accept what it names once its phase is "
+               "delete_blocked with the reason FilesSkipped",
+               0};
+}
+
 Json operation_json(const Operation& operation, const std::string& id) {
   Json json = to_json(operation);
   json.set("session_id", id);
@@ -124,6 +140,7 @@ void Commands::scale(const std::string& id, bool up, const CommandOptions& optio
 void Commands::remove(const std::string& id, const DeleteOptions& wishes, const CommandOptions& options,
                       Done<Engine::DeleteAnswer> done) {
   auto change = [this, wishes](Session& session) -> Status {
+    if (wishes.override_losses) ROOST_CHECK(refuse_unnamed_losses(session));
     if (session.wanted != Wanted::deleted || !session.operation || session.operation->kind != OperationKind::remove) {
       session.wanted = Wanted::deleted;
       session.operation.emplace();

@@ -45,6 +45,8 @@ Result<SessionView> decode_session(const Document& document) {
   ROOST_TRY(Json json, parse(document));
   auto session = session_from_json(json);
   if (!session) return session.error().context("document " + document.key);
+  if (document.key != session_key(session->id))
+    return Error{Code::data_loss, "document " + document.key + " in the store is of another session: " + session->id, 0};
   auto snapshot = std::make_shared<SessionSnapshot>();
   snapshot->session = *std::move(session);
   snapshot->revision = document.revision;

@@ -32,6 +32,7 @@ struct EngineOptions {
   std::int64_t sessions_total = 100'000;
   std::int64_t concurrent_starts = 64;
   std::int64_t concurrent_tasks = 8;
+  std::int64_t task_stall_ms = 7LL * 3600 * 1000;  // a task that runs so long without visible progress is stopped and tried anew
   std::int64_t tombstone_ms = 30LL * 24 * 3600 * 1000;
   std::int64_t idempotency_ms = 24LL * 3600 * 1000;
   std::int64_t queue_max = 1000;   // unacknowledged chat messages of a session
@@ -60,7 +61,7 @@ struct CommandOptions {
 
 struct DeleteOptions {
   bool skip_backup = false;      // the caller checked that the actor is an admin
-  bool override_losses = false;  // likewise
+  bool override_losses = false;  // likewise; CONFLICT unless the delete is blocked by losses that its receipt names
 };
 
 // Things that happen to a session, for SSE and the audit trail. `data` is ready to be sent.

@@ -27,6 +27,7 @@ struct Knowledge {
   std::int64_t ready_ms = 0;            // for how long the workload has been seen ready
 
   std::optional<Task> task;            // of the operation's present attempt; none: not observed since
+  bool task_stalled = false;           // it runs and has not moved for too long
   bool previous_task_removed = false;  // the attempt before the present one is forgotten by the platform
   bool tasks_removed = false;          // so are all of the operation
   bool recorded = false;               // the present task's outcome stands in the catalogue
@@ -113,6 +114,7 @@ inline constexpr const char* kBackupSkipped = "BackupSkipped";
 inline constexpr const char* kOutcomeUnknown = "OutcomeUnknown";
 inline constexpr const char* kStartLimit = "StartLimit";
 inline constexpr const char* kTaskLimit = "TaskLimit";
+inline constexpr const char* kTaskStalled = "TaskStalled";
 }  // namespace reason
 
 // The machine of an operation that removes its session (planner_delete.cpp). REQUIRES: knowledge.workspace.

@@ -12,8 +12,12 @@ namespace roost {
 namespace {
 
 constexpr std::int64_t kSecondUs = 1'000'000;
+constexpr const char* kNoIncarnation = "none";  // no workload bears it: one that came since the look is a conflict
+constexpr const char* kStalled = "the task makes no progress; it is stopped and tried again";
 
-std::int64_t parse_compact_time(const std::string& text) {
+// The time in a backup's id, "{session}-{time}"; 0 where there is none.
+std::int64_t time_of(const std::string& backup_id) {
+  const std::string text = backup_id.substr(backup_id.rfind('-') + 1);
   std::tm tm{};
   if (std::sscanf(text.c_str(), "%4d%2d%2dT%2d%2d%2dZ", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour, &tm.tm_min,
                   &tm.tm_sec) != 6)
@@ -26,9 +30,7 @@ std::int64_t parse_compact_time(const std::string& text) {
 // Each attempt writes an archive of its own: one that an earlier attempt left behind must not be taken for this one's.
 void name_archive(const Session& session, Operation& operation, std::int64_t now_us) {
   std::int64_t time_us = now_us;
-  if (!operation.backup_id.empty()) {
-    time_us = std::max(time_us, parse_compact_time(operation.backup_id.substr(session.id.size() + 1)) + kSecondUs);
-  }
+  if (!operation.backup_id.empty()) time_us = std::max(time_us, time_of(operation.backup_id) + kSecondUs);
   const std::string time = format_compact_time(time_us);
   operation.archive = "workspace-" + session.id + "-" + time + ".zip";
   operation.backup_id = session.id + "-" + time;
@@ -54,11 +56,17 @@ Step go_to(Session next, OperationStep where) {
   return step::Update{std::move(next)};
 }
 
+// With the receipt goes what an admin accepted of it: the next one may name other losses.
+void forget_receipt(Operation& operation) {
+  operation.receipt.reset();
+  operation.override_losses = false;
+}
+
 // A backup from the beginning, with a new attempt and a new archive.
 Session begin_backup(Session next, std::int64_t now_us) {
   next.operation->step = OperationStep::backup;
   next.operation->attempt += 1;
-  next.operation->receipt.reset();
+  forget_receipt(*next.operation);
   name_archive(next, *next.operation, now_us);
   return next;
 }
@@ -88,7 +96,7 @@ Step block_volume(const Session& session, VolumeVerdict volume) {
 // Somebody started a workload after the stop: what was saved may be out of date.
 Step back_to_stop(const Session& session) {
   Session next = session;
-  next.operation->receipt.reset();
+  forget_receipt(*next.operation);
   next.operation->attempt += 1;
   return go_to(std::move(next), OperationStep::stop);
 }
@@ -129,12 +137,31 @@ Step plan_stop(const Session& session, const Knowledge& known, std::int64_t now_
   return step::Apply{false, false};
 }
 
+// A task that runs and says what it waits for (a place on a node, an image) shows it; once it goes on, that is over.
+Step wait_for_task(const Session& session, const Task& task, const PlanOptions& options) {
+  const std::string& shown = session.operation->reason;
+  const bool over = task.reason.empty() && !shown.empty() && session.failures == 0;
+  if (!over && (task.reason.empty() || task.reason == shown)) return step::Wait{options.poll_ms, true};
+  Session next = session;
+  give_reason(next, task.reason, task.message);
+  return step::Update{std::move(next)};
+}
+
+// Nothing where no workload is seen, else what to do: one that came and may have written makes a copy worthless.
+std::optional<Step> workload_gate(const Session& session, const Knowledge& known) {
+  if (no_workload(*known.workspace)) return std::nullopt;
+  return known.live ? back_to_stop(session) : Step(step::Observe{true});
+}
+
 Step plan_backup(const Session& session, const Knowledge& known, std::int64_t now_us, const PlanOptions& options) {
   if (skips(session)) return go_to(session, OperationStep::release_workload);
+  if (auto instead = workload_gate(session, known)) return *std::move(instead);
   const Workspace& w = *known.workspace;
   if (!known.task) return step::ObserveTask{};
   switch (known.task->state) {
-    case TaskState::running: return step::Wait{options.poll_ms, true};
+    case TaskState::running:
+      if (known.task_stalled) return fail(begin_backup(session, now_us), reason::kTaskStalled, kStalled);
+      return wait_for_task(session, *known.task, options);
     case TaskState::succeeded: {
       if (!known.task->receipt) {
         return fail(begin_backup(session, now_us), reason::kNoReceipt, "the backup task ended well but left no receipt");
@@ -151,7 +178,6 @@ Step plan_backup(const Session& session, const Knowledge& known, std::int64_t no
     case TaskState::none: break;
   }
   if (!known.live) return step::Observe{true};
-  if (!no_workload(w)) return back_to_stop(session);
   if (judge_volume(session, w) != VolumeVerdict::ours) return block_volume(session, judge_volume(session, w));
   if (session.operation->attempt > 1 && !known.previous_task_removed) return step::RemoveTasks{};
   return step::StartTask{TaskKind::backup};
@@ -164,12 +190,18 @@ bool retries_verify(const std::string& why) {
 
 Step plan_verify(const Session& session, const Knowledge& known, std::int64_t now_us, const PlanOptions& options) {
   if (skips(session)) return go_to(session, OperationStep::release_workload);
+  if (auto instead = workload_gate(session, known)) return *std::move(instead);
   if (!known.task) return step::ObserveTask{};
   const Task& task = *known.task;
   switch (task.state) {
     case TaskState::none:
       return known.previous_task_removed ? Step(step::StartTask{TaskKind::verify}) : Step(step::RemoveTasks{});
-    case TaskState::running: return step::Wait{options.poll_ms, true};
+    case TaskState::running: {
+      if (!known.task_stalled) return wait_for_task(session, task, options);
+      Session next = session;
+      next.operation->attempt += 1;
+      return fail(std::move(next), reason::kTaskStalled, kStalled);
+    }
     case TaskState::failed: {
       const std::string why = task.reason.empty() ? "VerifyFailed" : task.reason;
       const std::string message = "reading the archive back failed: " + task.message;
@@ -231,7 +263,7 @@ Step plan_release_workload(const Session& session, const Knowledge& known, std::
     case Release::go:
     case Release::gone: break;
   }
-  return step::RemoveWorkload{w.observed.incarnation};
+  return step::RemoveWorkload{kNoIncarnation};
 }
 
 Step plan_release_volume(const Session& session, const Knowledge& known, std::int64_t now_us) {

@@ -138,9 +138,12 @@ void Reconciler::bring_up_to_date(Work& work, const Session& session) {
     known.workspace = std::move(workspace);
     work.operation_mark = std::move(mark);
     work.last_task = {};
+    work.progress_ms = 0;
+    work.misses = 0;  // what was tried has led somewhere
   }
   if (!known.workspace || now - work.live_ms > kLiveMs) known.live = false;
   known.apply_due = now - work.applied_ms >= kApplyEffectMs;
+  known.task_stalled = work.progress_ms != 0 && now - work.progress_ms >= context_.options.task_stall_ms;
   const bool ready =
       known.workspace && known.workspace->workload_state == WorkloadState::running && known.workspace->observed.ready;
   if (!known.workspace) return;

@@ -42,7 +42,9 @@ class Reconciler {
     std::int64_t applied_ms = 0, live_ms = 0, ready_since_ms = 0;
     std::int64_t not_before_ms = 0;  // for what changes the world
     std::int64_t hold_ms = 0;        // for anything: a backend is away
-    std::int64_t misses = 0;         // calls that failed in a row
+    std::int64_t misses = 0;       // calls that change something and failed in a row; a look that succeeds proves nothing of them
+    std::int64_t look_misses = 0;  // looks that failed in a row
+    std::int64_t progress_ms = 0;  // when the running task was last seen to have moved; 0: none runs
     Scheduler::TimerId timer = 0;
     Task last_task;
   };
@@ -79,11 +81,12 @@ class Reconciler {
     return context_.counted<T>(context_.compute_ok, step_done<T>(work, std::move(then)));
   }
 
-  // Steps (reconciler_steps.cpp).
+  // Steps (reconciler_steps.cpp, reconciler_tasks.cpp).
   void observe(Work& work, bool live);
   void apply(Work& work, const Session& session, const step::Apply& step);
   void start_task(Work& work, const Session& session, TaskKind kind);
   void observe_task(Work& work, const Session& session);
+  void note_task(Work& work, Task seen);
   void remove_tasks(Work& work, const Session& session, std::int64_t first, std::int64_t last,
                     std::function<void(Work&, Status)> then);
   void record_backup(Work& work, const Session& session);
@@ -91,7 +94,8 @@ class Reconciler {
   void record_verified(Work& work, const Session& session);
   void check_archive(Work& work, const Session& session);
   void remove_workload(Work& work, const Session& session, const std::string& incarnation);
-  void remove_volume(Work& work, const Session& session);
+  void remove_volume(Work& work, const SessionView& view);
+  void release_volume(Work& work, const Session& session);
   void free_reservation(Work& work, const Session& session);
   void bury(Work& work, const Session& session, const std::string& prefix);
   void leave_tombstone(Work& work);

@@ -9,9 +9,9 @@ namespace roost {
 namespace {
 
 constexpr std::int64_t kStartPlaceMs = 120'000;
-constexpr std::int64_t kTaskPlaceMs = 3'600'000;
 constexpr std::int64_t kParkedMs = 5'000;
-constexpr std::int64_t kTasksBack = 16;  // attempts whose tasks are looked for where a volume is said to be in use
+constexpr std::int64_t kLooksToShow = 3;  // fewer failed looks in a row are a hiccup
+constexpr std::int64_t kTasksBack = 16;   // attempts whose tasks are looked for where a volume is said to be in use
 constexpr std::uint32_t kPurgePage = 100;
 
 // The code as a reason, in the API's CamelCase.
@@ -35,6 +35,12 @@ const char* reason_of(Code code) {
   return "Internal";
 }
 
+// As its user wants it: a look that fails is then the daemon's trouble, not the session's.
+bool is_at_rest(const Session& session) {
+  return (session.wanted == Wanted::running && session.phase == Phase::running) ||
+         (session.wanted == Wanted::asleep && session.phase == Phase::asleep);
+}
+
 bool disputed(Code code) { return code == Code::conflict || code == Code::outcome_unknown; }
 
 void set_reason(Session& session, std::string why, std::string message) {
@@ -46,34 +52,6 @@ void set_reason(Session& session, std::string why, std::string message) {
   }
   session.reason = std::move(why);
   session.message = std::move(message);
-}
-
-// How what verify read differs from what the backup wrote; empty: not at all.
-std::string compare(const Operation& operation, const Session& session, const Receipt& written, const Receipt& read) {
-  auto other = [](const std::string& said, const std::string& expected) { return !said.empty() && said != expected; };
-  if (written.archive != operation.archive || read.archive != operation.archive) return "the receipts are of another archive";
-  if (written.operation_id != operation.id || other(read.operation_id, operation.id))
-    return "the receipts are of another operation";
-  if (written.session_id != session.id || other(read.session_id, session.id)) return "the receipts are of another session";
-  if (written.volume_uid != session.volume.uid || other(read.volume_uid, session.volume.uid))
-    return "the receipts are of another volume";
-  if (written.archive_sha256.empty() || written.archive_sha256 != read.archive_sha256)
-    return "the archive as read differs from the archive as written";
-  if (written.tree_hash != read.tree_hash) return "the archive's manifest differs from the one that was written";
-  if (written.files != read.files || written.bytes != read.bytes) return "the archive holds other files than were written";
-  if (written.archive_bytes != read.archive_bytes) return "the archive has another size than was written";
-  if (read.verified_at_us <= 0) return "the archive was not read back";
-  return {};
-}
-
-// One receipt out of both: what the backup saw of the volume, and that the archive was read back.
-Receipt merge(const Receipt& written, const Receipt& read) {
-  Receipt merged = written;
-  merged.verified_at_us = read.verified_at_us;
-  merged.live |= read.live;
-  merged.exclusions |= read.exclusions;
-  if (merged.skipped.empty()) merged.skipped = read.skipped;
-  return merged;
 }
 
 }  // namespace
@@ -101,7 +79,7 @@ void Reconciler::perform(Work& work, const SessionView& view, Step next) {
     void operator()(step::RecordVerified&) const { self.record_verified(work, session); }
     void operator()(step::CheckArchive&) const { self.check_archive(work, session); }
     void operator()(step::RemoveWorkload& s) const { self.remove_workload(work, session, s.incarnation); }
-    void operator()(step::RemoveVolume&) const { self.remove_volume(work, session); }
+    void operator()(step::RemoveVolume&) const { self.remove_volume(work, view); }
     void operator()(step::FreeReservation&) const { self.free_reservation(work, session); }
     void operator()(step::Bury&) const { self.bury(work, session, documents::message_prefix(session.id)); }
     void operator()(step::Update& s) const { self.commit(work, view->revision, std::move(s.next)); }
@@ -173,12 +151,18 @@ void Reconciler::call_failed(Work& work, const char* what, const Error& error) {
 
 // A call that changes nothing did not succeed. A session that is as wanted does not show it: the daemon's readiness does.
 void Reconciler::look_failed(Work& work, const char* what, const Error& error) {
-  ++work.misses;
-  const std::int64_t delay_ms = std::max(error.retry_after_ms, context_.backoff_ms(work.misses));
+  ++work.look_misses;
+  const std::int64_t delay_ms = std::max(error.retry_after_ms, context_.backoff_ms(work.look_misses));
   work.hold_ms = context_.mono_ms() + delay_ms;
   context_.log(
-      work.misses < 3 ? 1 : 2, std::string(what) + " failed and is tried again",
+      work.look_misses < kLooksToShow ? 1 : 2, std::string(what) + " failed and is tried again",
       Json::object({{"id", work.id}, {"reason", reason_of(error.code)}, {"detail", error.message}, {"retry_ms", delay_ms}}));
+  SessionView view = context_.reads.find(work.id);
+  if (work.look_misses != kLooksToShow || !view || is_at_rest(view->session)) return;
+  Session next = view->session;
+  next.failures += 1;  // so that coming to rest clears the reason
+  set_reason(next, reason_of(error.code), std::string(what) + ": " + error.message);
+  commit(work, view->revision, std::move(next));
 }
 
 // ---- the workspace ------------------------------------------------------------------------------------------------------
@@ -189,7 +173,7 @@ void Reconciler::observe(Work& work, bool live) {
                                       w.known.workspace.reset();
                                       return look_failed(w, "observe", seen.error());
                                     }
-                                    w.misses = w.needs_live ? w.misses : 0;
+                                    w.look_misses = 0;
                                     if (live) w.needs_live = false;
                                     w.known.workspace = *std::move(seen);
                                     w.known.adopted = false;
@@ -252,7 +236,23 @@ void Reconciler::remove_workload(Work& work, const Session& session, const std::
                                           }));
 }
 
-void Reconciler::remove_volume(Work& work, const Session& session) {
+// The one call that cannot be taken back: what the store says now permits it, not what a replica that has just come to lead
+// remembers.
+void Reconciler::remove_volume(Work& work, const SessionView& view) {
+  auto read = [this, revision = view->revision](Work& w, Result<Document> found) {
+    if (!found && found.error().code != Code::not_found) return look_failed(w, "read the session", found.error());
+    SessionView latest = context_.reads.find(w.id);
+    const bool same = found.ok() && latest && latest->revision == revision && found->revision == revision;
+    if (same && leader_.valid()) return release_volume(w, latest->session);
+    w.known.live = false;
+    writer_.refresh(w.id, step_done<SessionView>(w, [this](Work& again, Result<SessionView> refreshed) {
+                      if (!refreshed) look_failed(again, "read the session", refreshed.error());
+                    }));
+  };
+  context_.get(documents::partition(work.id), documents::session_key(work.id), step_done<Document>(work, std::move(read)));
+}
+
+void Reconciler::release_volume(Work& work, const Session& session) {
   const std::int64_t attempt = session.operation->attempt;
   context_.ports.compute->remove_volume(
       session.id, session.volume, call_done<void>(work, [this, attempt](Work& w, Status removed) {
@@ -261,6 +261,7 @@ void Reconciler::remove_volume(Work& work, const Session& session) {
         w.known.archive = Knowledge::Archive::unknown;
         if (removed) {
           w.misses = 0;
+          w.not_before_ms = context_.mono_ms() + context_.options.poll_ms;  // should it be seen all the same
           return context_.log(1, "released a volume", Json::object({{"id", w.id}}));
         }
         const Error error = removed.error();
@@ -270,165 +271,6 @@ void Reconciler::remove_volume(Work& work, const Session& session) {
         remove_tasks(w, view->session, std::max<std::int64_t>(1, attempt - kTasksBack), attempt,
                      [this, error](Work& again, Status) { call_failed(again, "remove the volume", error); });
       }));
-}
-
-// ---- tasks --------------------------------------------------------------------------------------------------------------
-
-void Reconciler::start_task(Work& work, const Session& session, TaskKind kind) {
-  if (!take_place(tasks_, work.id, context_.options.concurrent_tasks, kTaskPlaceMs)) {
-    return park(work, context_.reads.find(work.id), tasks_, reason::kTaskLimit);
-  }
-  work.parked = false;
-  const Operation& operation = *session.operation;
-  TaskSpec spec;
-  spec.id = session.id;
-  spec.operation = operation.id;
-  spec.attempt = operation.attempt;
-  spec.kind = kind;
-  if (kind == TaskKind::backup) spec.volume = session.volume;
-  spec.archive = operation.archive;
-  spec.backup_id = operation.backup_id;
-  spec.user_id = session.user_id;
-  context_.ports.compute->task_start(std::move(spec), call_done<Task>(work, [this](Work& w, Result<Task> started) {
-                                       if (!started) {
-                                         give_place(tasks_, w.id);
-                                         return call_failed(w, "start the task", started.error());
-                                       }
-                                       w.misses = 0;
-                                       w.known.live = false;
-                                       w.known.task = *std::move(started);
-                                       if (w.known.task->state == TaskState::none)
-                                         w.known.task->state = TaskState::running;  // not to be seen yet
-                                       w.last_task = *w.known.task;
-                                     }));
-}
-
-void Reconciler::observe_task(Work& work, const Session& session) {
-  const Operation& operation = *session.operation;
-  context_.ports.compute->task_observe(session.id, operation.id, operation.attempt,
-                                       call_done<Task>(work, [this](Work& w, Result<Task> seen) {
-                                         if (!seen) return look_failed(w, "observe the task", seen.error());
-                                         if (!w.needs_live) w.misses = 0;
-                                         w.known.task = *std::move(seen);
-                                         w.last_task = *w.known.task;
-                                         if (w.last_task.state == TaskState::running)
-                                           tasks_.taken[w.id] = context_.mono_ms() + kTaskPlaceMs;
-                                         if (w.last_task.state != TaskState::running) give_place(tasks_, w.id);
-                                       }));
-}
-
-void Reconciler::remove_tasks(Work& work, const Session& session, std::int64_t first, std::int64_t last,
-                              std::function<void(Work&, Status)> then) {
-  const std::string operation = session.operation->id;
-  if (first > last) {
-    then(work, {});
-    return enqueue(work.id);
-  }
-  context_.ports.compute->task_remove(session.id, operation, first,
-                                      call_done<void>(work, [this, first, last, then](Work& w, Status removed) {
-                                        if (!removed) {
-                                          call_failed(w, "remove a task", removed.error());
-                                          return then(w, removed.error());
-                                        }
-                                        SessionView view = context_.reads.find(w.id);
-                                        if (first == last || !view || !view->session.operation) {
-                                          w.known.live = false;
-                                          give_place(tasks_, w.id);
-                                          return then(w, {});
-                                        }
-                                        remove_tasks(w, view->session, first + 1, last, then);
-                                      }));
-}
-
-// ---- receipts -----------------------------------------------------------------------------------------------------------
-
-void Reconciler::record_backup(Work& work, const Session& session) {
-  BackupRecord record;
-  record.id = session.operation->backup_id;
-  record.session_id = session.id;
-  record.user_id = session.user_id;
-  record.archive = session.operation->archive;
-  record.created_at_us = context_.wall_us();
-  record.state = "started";
-  record.receipt = *work.known.task->receipt;
-  const std::string partition = documents::backup_partition(session.id);
-  Commit put;
-  put.partition = partition;
-  put.conditions.push_back({Condition::Kind::absent, documents::backup_key(record.id), 0});
-  put.operations.push_back({StoreOperation::Kind::put, documents::backup_key(record.id), to_json(record).dump(), 0});
-  context_.commit(std::move(put), step_done<CommitResult>(work, [this, partition, record](Work& w, Result<CommitResult> result) {
-                    if (result) {
-                      w.known.recorded = true;
-                      return;
-                    }
-                    if (result.error().code == Code::conflict)
-                      return replace_record(w, partition, record);  // of an earlier start, before a crash
-                    call_failed(w, "record the backup", result.error());
-                  }));
-}
-
-void Reconciler::replace_record(Work& work, const std::string& partition, const BackupRecord& record) {
-  context_.get(partition, documents::backup_key(record.id),
-               step_done<Document>(work, [this, partition, record](Work& w, Result<Document> found) {
-                 if (!found) return call_failed(w, "record the backup", found.error());
-                 auto present = documents::decode_backup(*found);
-                 if (present && (present->state == "verified" || present->receipt == record.receipt)) {
-                   w.known.recorded = true;
-                   return;
-                 }
-                 Commit put;
-                 put.partition = partition;
-                 put.conditions.push_back({Condition::Kind::revision, found->key, found->revision});
-                 put.operations.push_back({StoreOperation::Kind::put, found->key, to_json(record).dump(), 0});
-                 context_.commit(std::move(put), step_done<CommitResult>(w, [this](Work& again, Result<CommitResult> result) {
-                                   if (!result) return call_failed(again, "record the backup", result.error());
-                                   again.known.recorded = true;
-                                 }));
-               }));
-}
-
-void Reconciler::record_verified(Work& work, const Session& session) {
-  const Operation operation = *session.operation;
-  const Receipt read = *work.known.task->receipt;
-  const std::string partition = documents::backup_partition(session.id);
-  context_.get(partition, documents::backup_key(operation.backup_id),
-               step_done<Document>(work, [=, this](Work& w, Result<Document> found) {
-                 if (!found && found.error().code == Code::not_found) {
-                   w.known.mismatch = "the catalogue does not know what the backup wrote";
-                   return;
-                 }
-                 if (!found) return call_failed(w, "record the receipt", found.error());
-                 auto record = documents::decode_backup(*found);
-                 SessionView view = context_.reads.find(w.id);
-                 if (!record || !view) {
-                   w.known.mismatch = record ? "" : record.error().message;
-                   return;
-                 }
-                 w.known.mismatch = compare(operation, view->session, record->receipt, read);
-                 if (!w.known.mismatch.empty()) return;
-                 const Receipt merged = merge(record->receipt, read);
-                 record->receipt = merged;
-                 record->state = "verified";
-                 Commit put;
-                 put.partition = partition;
-                 put.conditions.push_back({Condition::Kind::revision, found->key, found->revision});
-                 put.operations.push_back({StoreOperation::Kind::put, found->key, to_json(*record).dump(), 0});
-                 context_.commit(std::move(put),
-                                 step_done<CommitResult>(w, [this, merged](Work& again, Result<CommitResult> result) {
-                                   if (!result) return call_failed(again, "record the receipt", result.error());
-                                   again.known.verified = merged;
-                                 }));
-               }));
-}
-
-void Reconciler::check_archive(Work& work, const Session& session) {
-  const Receipt receipt = *session.operation->receipt;
-  auto checked = step_done<BackupStorage::Object>(work, [this, receipt](Work& w, Result<BackupStorage::Object> object) {
-    if (!object && object.error().code != Code::not_found) return call_failed(w, "look for the archive", object.error());
-    const bool right = object.ok() && object->size == receipt.archive_bytes;
-    w.known.archive = right ? Knowledge::Archive::right : Knowledge::Archive::wrong;
-  });
-  context_.ports.backup->stat(receipt.archive, context_.counted<BackupStorage::Object>(context_.backup_ok, std::move(checked)));
 }
 
 // ---- the end ------------------------------------------------------------------------------------------------------------

@@ -226,6 +226,10 @@ void Sweep::compare(const std::shared_ptr<Pass>& pass) {
 
 void Sweep::check_orphan(const std::string& id) {
   if (!valid_session_id(id)) return;
+  if (orphans_.count(id)) {  // known as one; were it made a session since, it would be in the read model
+    seen_orphans_.insert(id);
+    return;
+  }
   context_.get(documents::partition(id), documents::session_key(id), [this, id](Result<Document> found) {
     if (found) {  // made by another replica
       writer_.refresh(id, [](Result<SessionView>) {});

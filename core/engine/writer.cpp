@@ -146,7 +146,8 @@ void Writer::finish(const JobPtr& job, Result<Written> result) {
     queues_.erase(id);
     return;
   }
-  begin(queue.jobs.front());
+  // Not from here: a long queue of edits that are refused at once would be as deep a stack.
+  context_.post([this, next = queue.jobs.front()] { begin(next); });
 }
 
 }  // namespace roost

@@ -49,6 +49,18 @@ TEST(Create, TheSameKeyGivesTheSameSession) {
   EXPECT_EQ((*first)->session.id, (*third)->session.id);
 }
 
+TEST(Create, AKeyIsRememberedForAllOfItsTime) {
+  EngineOptions options;
+  options.idempotency_ms = 600'000;
+  Harness h(options);
+  auto first = h.create("ada", with_key("k"));
+  ASSERT_TRUE(first.ok());
+  h.pass_ms(580'000);
+  EXPECT_EQ((*h.create("ada", with_key("k")))->session.id, (*first)->session.id);
+  h.pass_ms(21'000);
+  EXPECT_NE((*h.create("ada", with_key("k")))->session.id, (*first)->session.id);
+}
+
 TEST(Create, ADryRunChecksAndMakesNothing) {
   EngineOptions options;
   options.sessions_per_user = 1;
@@ -95,6 +107,28 @@ TEST(Create, AHalfMadeOneCountsUntilItIsOldAndIsThenFreed) {
   h.pass_ms(11 * 60'000);
   EXPECT_TRUE(h.create("ada").ok());
   EXPECT_FALSE(h.world.get(documents::user_partition("ada"), documents::reservation_key("0badcafe")).ok());
+}
+
+// Of a session that another replica made a moment ago, or of a deleted one.
+TEST(Create, AnIdThatIsTakenInTheStoreIsNotUsedAgain) {
+  Harness h;
+  auto first = h.create("ada");
+  ASSERT_TRUE(first.ok());
+  const std::string id = (*first)->session.id;
+  for (const std::string& key : {documents::session_key(id), documents::tombstone_key(id)}) {
+    Harness again;  // the same chance: it would choose the same id
+    Session theirs = (*first)->session;
+    theirs.user_id = "grace";
+    Commit taken;
+    taken.partition = documents::partition(id);
+    taken.operations.push_back({StoreOperation::Kind::put, key, documents::encode(theirs, ""), 0});
+    ASSERT_TRUE(again.world.commit(taken).ok());
+    auto second = again.create("ada");
+    ASSERT_TRUE(second.ok()) << key;
+    EXPECT_NE((*second)->session.id, id) << key;
+    EXPECT_EQ(again.world.get(documents::partition(id), key)->value, documents::encode(theirs, ""));
+    EXPECT_FALSE(again.world.get(documents::user_partition("ada"), documents::reservation_key(id)).ok());
+  }
 }
 
 TEST(Create, AnIdThatABackupBearsIsNotUsedAgain) {

@@ -224,7 +224,9 @@ TEST(Delete, ASecondOneAnswersTheSameReceipt) {
   ASSERT_TRUE(again.ok());
   ASSERT_TRUE(again->tombstone);
   EXPECT_EQ(again->tombstone->operation.receipt, tombstone->operation.receipt);
-  h.pass_ms(601'000);
+  h.pass_ms(580'000);
+  EXPECT_TRUE(h.remove(id).ok()) << "for all of the tombstone's time";
+  h.pass_ms(21'000);
   EXPECT_EQ(code_of(h.remove(id)), Code::not_found) << "when the tombstone's time is over it is forgotten";
 }
 
@@ -275,6 +277,24 @@ TEST(Delete, SkippedFilesBlockItUntilAnAdminAcceptsTheLoss) {
   ASSERT_TRUE(tombstone.ok());
   EXPECT_TRUE(tombstone->operation.override_losses) << "recorded";
   EXPECT_TRUE(h.world.violations.empty());
+}
+
+TEST(Delete, LossesThatNobodyNamedYetCannotBeAccepted) {
+  Harness h;
+  const std::string id = h.create_running();
+  DeleteOptions accept;
+  accept.override_losses = true;
+  EXPECT_EQ(code_of(h.remove(id, accept)), Code::conflict);
+  EXPECT_EQ(h.view(id)->session.wanted, Wanted::running) << "nothing was begun";
+  h.world.platforms[id].volume->unreadable.insert(h.world.platforms[id].volume->written.front());
+  ASSERT_TRUE(h.remove(id).ok());
+  EXPECT_EQ(code_of(h.remove(id, accept)), Code::conflict);
+  ASSERT_TRUE(h.until([&] { return h.phase(id) == Phase::delete_blocked; }));
+  h.world.may_lose.insert(id);
+  EXPECT_TRUE(h.remove(id, accept).ok());
+  EXPECT_TRUE(h.remove(id, accept).ok()) << "once more is the same";
+  EXPECT_TRUE(h.wait_deleted(id).ok());
+  EXPECT_TRUE(h.remove(id, accept).ok()) << "and of the tombstone, too";
 }
 
 TEST(Delete, AnAdminMaySkipTheBackupAndItIsRecorded) {

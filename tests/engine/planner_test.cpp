@@ -226,6 +226,7 @@ TEST(PlannerDelete, AWorkloadThatShowsUpSendsItBackToTheStop) {
   for (OperationStep where : {OperationStep::release_workload, OperationStep::release_volume}) {
     Session s = deleting(where);
     s.operation->receipt = receipt(true);
+    s.operation->override_losses = true;
     Knowledge k = known(workspace(WorkloadState::running));
     k.tasks_removed = true;
     k.archive = Knowledge::Archive::right;
@@ -233,6 +234,7 @@ TEST(PlannerDelete, AWorkloadThatShowsUpSendsItBackToTheStop) {
     ASSERT_EQ(name(next), "update");
     EXPECT_EQ(std::get<step::Update>(next).next.operation->step, OperationStep::stop);
     EXPECT_FALSE(std::get<step::Update>(next).next.operation->receipt) << "the backup may be out of date";
+    EXPECT_FALSE(std::get<step::Update>(next).next.operation->override_losses) << "the next one may name other losses";
   }
 }
 
@@ -248,6 +250,26 @@ TEST(PlannerDelete, AFailedBackupIsBlockedWithItsReasonAndTriedAgainWithANewArch
   EXPECT_EQ(then.operation->attempt, 2);
   EXPECT_NE(then.operation->archive, s.operation->archive);
   EXPECT_GT(then.operation->backup_id, s.operation->backup_id);
+}
+
+TEST(PlannerDelete, AWorkloadDuringTheCopyIsLookedAtOnceMoreAndThenSendsItBack) {
+  for (OperationStep where : {OperationStep::backup, OperationStep::verify}) {
+    Knowledge k = known(workspace(WorkloadState::running), false);
+    k.task = task(TaskState::running);
+    EXPECT_EQ(name(plan_settled(deleting(where), k)), "observe");
+    k.live = true;
+    Step next = plan_settled(deleting(where), k);
+    ASSERT_EQ(name(next), "update");
+    EXPECT_EQ(std::get<step::Update>(next).next.operation->step, OperationStep::stop);
+  }
+}
+
+TEST(PlannerDelete, ABackupIdThatIsNoneIsNoTrouble) {
+  Session s = deleting(OperationStep::backup);
+  s.operation->backup_id = "x";
+  Knowledge k = known(kStopped);
+  k.task = task(TaskState::failed, "NoSpace");
+  EXPECT_EQ(name(plan_settled(s, k)), "fail");
 }
 
 TEST(PlannerDelete, TheCatalogueLearnsBeforeTheSession) {

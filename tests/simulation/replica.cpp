@@ -155,7 +155,12 @@ struct Replica::ComputePort : Compute {
   }
   void observe(std::string id, bool live, Done<Workspace> done) override {
     r.call<Workspace>(
-        false, [w = &r.world_, id, live]() -> Result<Workspace> { return w->observe(id, live); }, telling(std::move(done)));
+        false,
+        [w = &r.world_, id, live]() -> Result<Workspace> {
+          if (auto error = w->refused(live ? "observe_live" : "observe", id)) return *std::move(error);
+          return w->observe(id, live);
+        },
+        telling(std::move(done)));
   }
   void list(std::string after, std::uint32_t limit, Done<std::vector<Workspace>> done) override {
     r.call<std::vector<Workspace>>(

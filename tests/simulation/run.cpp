@@ -37,6 +37,8 @@ struct Run::Client {
 Run::Run(const Plan& plan) : plan_(plan), simulator_(plan.seed), world_(simulator_, plan.faults) {
   world_.sabotage = plan.sabotage;
   world_.cache_lag_ms = plan.cache_lag_ms;
+  world_.grace_ms = plan.grace_ms;
+  world_.terminating_ms = plan.terminating_ms;
   for (int i = 0; i < plan.sessions; ++i) {
     auto client = std::make_unique<Client>();
     client->number = static_cast<std::size_t>(i);
@@ -56,6 +58,7 @@ EngineOptions Run::options(const std::string& name) const {
   options.concurrent_tasks = 2;
   options.resync_ms = 20'000;
   options.message_tries = 1000;
+  options.task_stall_ms = 120'000;
   options.tombstone_ms = 30LL * 24 * 3600 * 1000;
   if (plan_.trace) {
     options.log = [this, name](int level, const std::string& message, const Json& fields) {
@@ -67,8 +70,7 @@ EngineOptions Run::options(const std::string& name) const {
 }
 
 void Run::boot(std::size_t index) {
-  replicas_[index] =
-      std::make_unique<Replica>(world_, options(plan_.two_replicas ? "replica" + std::to_string(index) : "replica"));
+  replicas_[index] = std::make_unique<Replica>(world_, options(name_of(index)));
   replicas_[index]->on_call = [this, index] {
     ++report_.calls;
     if (plan_.crash_at_call && *plan_.crash_at_call == report_.calls) crashing_.push_back(index);
@@ -99,6 +101,13 @@ Replica* Run::any_replica() {
   return up.empty() ? nullptr : up[simulator_.number() % up.size()];
 }
 
+void Run::check_leaders() {
+  for (std::size_t i = 0; i < replicas_.size(); ++i) {
+    const bool leads = replicas_[i] && replicas_[i]->engine().statistics().leader;
+    if (leads && !world_.holds_lease("leader", name_of(i))) world_.violate(name_of(i) + " leads without the lease");
+  }
+}
+
 void Run::trouble() {
   if (!busy_) return;
   if (simulator_.chance(plan_.clock_jump)) world_.simulator.jump_us(simulator_.between(-3'600, 3'600) * 1'000'000);
@@ -118,6 +127,10 @@ void Run::trouble() {
   for (auto& [id, platform] : world_.platforms) {
     if (simulator_.chance(plan_.faults.intruder)) {
       world_.intrude(id);
+      break;
+    }
+    if (simulator_.chance(plan_.faults.node_lost)) {
+      world_.lose_node(id);
       break;
     }
     if (simulator_.chance(0.01)) world_.user_writes(id);
@@ -158,14 +171,19 @@ void Run::act(Client& client) {
   if (dice < 80) return remove(client);
 }
 
+// A command begins; who waits for its answer gives up at last.
+std::uint64_t Run::begin(Client& client) {
+  client.busy = true;
+  simulator_.after_ns(kAnswerMs * kMs, [&client, turn = ++client.turn] {
+    if (client.turn == turn) client.busy = false;
+  });
+  return client.turn;
+}
+
 void Run::create(Client& client) {
   Replica* replica = any_replica();
   if (!replica) return;
-  client.busy = true;
-  const std::uint64_t turn = ++client.turn;
-  simulator_.after_ns(kAnswerMs * kMs, [&client, turn] {
-    if (client.turn == turn) client.busy = false;
-  });
+  const std::uint64_t turn = begin(client);
   CommandOptions options;
   options.idempotency_key = client.create_key;
   replica->engine().create(client.user, options, [this, &client, turn](Result<SessionView> made) {
@@ -182,12 +200,8 @@ void Run::create(Client& client) {
 void Run::command(Client& client, Wanted wanted) {
   Replica* replica = any_replica();
   if (!replica) return;
-  client.busy = true;
-  const std::uint64_t turn = ++client.turn;
+  const std::uint64_t turn = begin(client);
   client.wanted.insert(wanted);
-  simulator_.after_ns(kAnswerMs * kMs, [&client, turn] {
-    if (client.turn == turn) client.busy = false;
-  });
   auto done = [&client, turn, wanted](Result<SessionView> view) {
     if (client.turn != turn) {  // given up on, and done after all
       if (view) client.wanted.insert(wanted);
@@ -203,13 +217,9 @@ void Run::command(Client& client, Wanted wanted) {
 void Run::scale(Client& client) {
   Replica* replica = any_replica();
   if (!replica) return;
-  client.busy = true;
-  const std::uint64_t turn = ++client.turn;
+  const std::uint64_t turn = begin(client);
   const bool up = simulator_.chance(0.5);
   client.large.insert(up);
-  simulator_.after_ns(kAnswerMs * kMs, [&client, turn] {
-    if (client.turn == turn) client.busy = false;
-  });
   CommandOptions options;
   if (simulator_.chance(0.3)) options.idempotency_key = "scale-" + std::to_string(simulator_.number());
   replica->engine().scale(client.id, up, options, [&client, turn, up](Result<SessionView> view) {
@@ -222,20 +232,23 @@ void Run::scale(Client& client) {
   });
 }
 
+std::string Run::blocked_by(const Client& client) {
+  auto document = world_.get(documents::partition(client.id), documents::session_key(client.id));
+  if (!document) return {};
+  const Session session = (*documents::decode_session(*document))->session;
+  return session.phase == Phase::delete_blocked ? session.operation->reason : std::string();
+}
+
 void Run::remove(Client& client) {
   Replica* replica = any_replica();
   if (!replica) return;
-  client.busy = true;
   client.removed = true;
-  const std::uint64_t turn = ++client.turn;
-  simulator_.after_ns(kAnswerMs * kMs, [&client, turn] {
-    if (client.turn == turn) client.busy = false;
-  });
+  const std::uint64_t turn = begin(client);
   DeleteOptions wishes;
   wishes.skip_backup = simulator_.chance(0.02);
   wishes.override_losses = simulator_.chance(0.2);
   if (wishes.skip_backup) world_.may_skip.insert(client.id);
-  if (wishes.override_losses) world_.may_lose.insert(client.id);
+  if (wishes.override_losses && blocked_by(client) == "FilesSkipped") world_.may_lose.insert(client.id);
   replica->engine().remove(client.id, wishes, {}, [&client, turn](Result<Engine::DeleteAnswer> answer) {
     if (answer) client.remove_accepted = true;
     if (answer && answer->tombstone) client.tombstone = true;
@@ -252,11 +265,7 @@ void Run::send(Client& client) {
   client.wanted.insert(client.removed ? Wanted::deleted : Wanted::running);  // a message wakes
   CommandOptions options;
   if (simulator_.chance(0.3)) options.idempotency_key = text;
-  client.busy = true;
-  const std::uint64_t turn = ++client.turn;
-  simulator_.after_ns(kAnswerMs * kMs, [&client, turn] {
-    if (client.turn == turn) client.busy = false;
-  });
+  const std::uint64_t turn = begin(client);
   replica->engine().chat(client.id, text, options, [this, &client, index, turn](Result<Engine::Queued> queued) {
     if (queued) {
       ++report_.sent;
@@ -330,6 +339,7 @@ void Run::ack(Client& client, const std::vector<Message>& messages) {
 
 void Run::run_until(std::int64_t until_ms) {
   while (simulator_.step(until_ms * kMs)) {
+    check_leaders();
     trouble();
     for (std::size_t index : std::exchange(crashing_, {})) crash(index);
     if (world_.violations.size() > 20) return;
@@ -365,6 +375,8 @@ bool Run::client_at_rest(Client& client, std::string& why) {
       return no("blocked: " + session.operation->reason);
     return no("still being deleted, at " + std::string(to_string(session.operation->step)));
   }
+  if (platform != world_.platforms.end() && platform->second.volume && platform->second.volume->uid != session.volume.uid)
+    return no("the uid of its volume is not recorded");
   const bool up = platform != world_.platforms.end() && platform->second.workload.state == WorkloadState::running;
   if (session.wanted == Wanted::running) {
     if (session.phase != Phase::running || !up) return no("wanted running, is " + std::string(to_string(session.phase)));
@@ -403,11 +415,9 @@ void Run::settle() {
     for (auto& client : clients_) {
       Replica* replica = any_replica();
       if (!client->removed || !replica) continue;
-      auto document = world_.get(documents::partition(client->id), documents::session_key(client->id));
-      auto view = document ? documents::decode_session(*document) : Result<SessionView>(Code::not_found, "");
-      if (!view || (*view)->session.phase != Phase::delete_blocked) continue;
+      const std::string reason = blocked_by(*client);
+      if (reason.empty()) continue;
       ++report_.blocked;
-      const std::string& reason = (*view)->session.operation->reason;
       DeleteOptions wishes;
       wishes.override_losses = reason == "FilesSkipped";
       wishes.skip_backup = reason == "VolumeLost" || reason == "VolumeForeign";
@@ -426,8 +436,7 @@ void Run::drain_queues() {
     bool open = false;
     for (auto& client : clients_) {
       if (client->id.empty() || !world_.get(documents::partition(client->id), documents::session_key(client->id))) continue;
-      auto left = world_.scan(documents::partition(client->id), documents::message_prefix(client->id), "", 1);
-      if (left->empty()) continue;
+      if (world_.scan(documents::partition(client->id), documents::message_prefix(client->id), "", 1)->empty()) continue;
       open = true;
       if (!client->consuming) claim(*client);
     }
@@ -459,8 +468,8 @@ void Run::check_end() {
     if (!client.removed && !client.wanted.count(session.wanted))
       world_.violate("session " + client.id + ": an acknowledged command is lost: it is wanted " +
                      std::string(to_string(session.wanted)));
-    const bool large = session.wanted_size == EngineOptions{}.size_large;
-    if (!client.large.count(large)) world_.violate("session " + client.id + ": an acknowledged scale is lost");
+    if (!client.large.count(session.wanted_size == EngineOptions{}.size_large))
+      world_.violate("session " + client.id + ": an acknowledged scale is lost");
     if (session.queue_length != 0)
       world_.violate("session " + client.id + ": the empty queue is said to hold " + std::to_string(session.queue_length));
     for (const Sent& sent : client.sent) {
@@ -487,7 +496,5 @@ Report Run::go() {
   report_.events = simulator_.steps();
   return report_;
 }
-
-Report run(const Plan& plan) { return Run(plan).go(); }
 
 }  // namespace roost::simulation

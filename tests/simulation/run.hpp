@@ -26,6 +26,8 @@ struct Plan {
   bool two_replicas = false;  // the second takes over while the first is paused
   bool lost_volumes = false;
   std::int64_t cache_lag_ms = 0;
+  std::int64_t grace_ms = 4'000;
+  std::int64_t terminating_ms = 0;
   bool trace = false;                          // print what the engines say
   std::optional<std::uint64_t> crash_at_call;  // exactly one crash, at the n-th mutating call
 };
@@ -53,18 +55,23 @@ class Run {
   void boot(std::size_t index);
   void crash(std::size_t index);
   Replica* any_replica();
+  [[nodiscard]] std::string name_of(std::size_t replica) const {
+    return plan_.two_replicas ? "replica" + std::to_string(replica) : "replica";
+  }
+  void check_leaders();
   void trouble();
 
+  std::uint64_t begin(Client& client);
   void create(Client& client);
   void act(Client& client);
   void command(Client& client, Wanted wanted);
   void scale(Client& client);
   void remove(Client& client);
+  std::string blocked_by(const Client& client);  // the reason of a delete that is blocked; empty: it is not
   void send(Client& client);
   void claim(Client& client);
   void ack(Client& client, const std::vector<Message>& messages);
   void schedule(Client& client);
-  void lost(std::size_t replica);  // the answers that its crash took with it
 
   void settle();
   bool at_rest(std::string& why);
@@ -83,6 +90,6 @@ class Run {
   bool busy_ = true;
 };
 
-[[nodiscard]] Report run(const Plan& plan);
+[[nodiscard]] inline Report run(const Plan& plan) { return Run(plan).go(); }
 
 }  // namespace roost::simulation

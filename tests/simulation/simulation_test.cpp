@@ -29,6 +29,10 @@ Plan plan_of(std::uint64_t seed) {
   plan.cache_lag_ms = seed % 3 == 0 ? 0 : seed % 3 == 1 ? 300 : 2500;
   if (seed % 5 == 4) plan.crash = 0.004;  // a bad day
   if (seed % 6 == 5) plan.faults.intruder = 0.002;
+  // As on Kubernetes: pods take their grace period, claims stay Terminating, nodes are lost.
+  if (seed % 5 == 3) plan.grace_ms = 60'000;
+  if (seed % 5 == 2) plan.terminating_ms = 60'000;
+  if (seed % 9 == 7) plan.faults.node_lost = 0.0005;
   plan.trace = std::getenv("ROOST_SIM_TRACE") != nullptr;
   if (seed % 7 == 6) plan.crash = plan.clock_jump = 0;
   return plan;

@@ -93,6 +93,11 @@ Result<CommitResult> World::commit(const Commit& commit) {
   return result;
 }
 
+bool World::holds_lease(const std::string& name, const std::string& holder) const {
+  auto it = leases_.find(name);
+  return it != leases_.end() && it->second.holder == holder && it->second.until_ms > simulator.now_ms();
+}
+
 Result<Lease> World::lease(const std::string& name, const std::string& holder, int action, std::int64_t ttl_ms) {
   Held& held = leases_[name];
   const std::int64_t now = simulator.now_ms();
@@ -117,6 +122,11 @@ void World::notify(std::vector<Change>& changes, std::vector<std::function<void(
 }
 
 // ---- the platform -------------------------------------------------------------------------------------------------------
+
+std::optional<Error> World::refused(const std::string& call, const std::string& id) {
+  ++calls[call];
+  return refuse ? refuse(call, id) : std::nullopt;
+}
 
 Workspace World::see(const std::string& id) const {
   Workspace workspace;
@@ -168,6 +178,7 @@ std::vector<Workspace> World::list(const std::string& after, std::uint32_t limit
 }
 
 Result<Workspace> World::apply(const WorkspaceSpec& spec) {
+  if (auto error = refused("apply", spec.id)) return *std::move(error);
   auto it = platforms.find(spec.id);
   if (it != platforms.end() && spec.generation < it->second.generation) return Error{Code::conflict, "an older generation", 0};
   const bool has_volume = it != platforms.end() && it->second.volume;
@@ -181,6 +192,7 @@ Result<Workspace> World::apply(const WorkspaceSpec& spec) {
   }
   if (platform.volume->token != spec.volume.token) return Error{Code::conflict, "the volume is not yours", 0};
   if (!spec.volume.uid.empty() && platform.volume->uid != spec.volume.uid) return Error{Code::conflict, "another volume", 0};
+  if (spec.running && platform.volume->deleting) return Error{Code::conflict, "the volume is being deleted", 0};
   if (spec.running && platform.workload.state == WorkloadState::stopping)
     return Error{Code::conflict, "the old workload is still ending", 0};
   platform.generation = spec.generation;
@@ -207,11 +219,33 @@ void World::begin_stop(const std::string& id) {
   SimWorkload& workload = platforms[id].workload;
   simulator.cancel(workload.event);
   workload.state = WorkloadState::stopping;
-  workload.event = simulator.after_ns(simulator.between(50, 4000) * 1'000'000, [this, id] {
+  workload.event = simulator.after_ns(simulator.between(50, grace_ms) * 1'000'000, [this, id] {
     user_writes(id);  // an editor saves at the last moment
     platforms[id].workload = {};
     changed(id);
   });
+}
+
+void World::lose_node(const std::string& id) {
+  const std::int64_t lost_ms = simulator.between(30'000, 90'000);
+  SimWorkload& workload = platforms[id].workload;
+  if (workload.state != WorkloadState::none) {
+    simulator.cancel(workload.event);
+    workload.state = WorkloadState::stopping;
+    workload.event = simulator.after_ns(lost_ms * 1'000'000, [this, id] {
+      platforms[id].workload = {};
+      changed(id);
+    });
+    changed(id);
+  }
+  for (auto& [key, task] : tasks) {
+    if (task.spec.id != id || task.task.state != TaskState::running) continue;
+    simulator.cancel(task.event);
+    task.event = simulator.after_ns(lost_ms * 1'000'000, [this, key] {
+      fail_task(tasks[key], "Killed");
+      notify(compute_changes, compute_waiters, {"", std::get<0>(key)});
+    });
+  }
 }
 
 void World::workload_dies(const std::string& id) {
@@ -223,7 +257,7 @@ void World::workload_dies(const std::string& id) {
 
 void World::intrude(const std::string& id) {
   SimPlatform& platform = platforms[id];
-  if (!platform.volume || platform.workload.state != WorkloadState::none) return;
+  if (!platform.volume || platform.volume->deleting || platform.workload.state != WorkloadState::none) return;
   platform.workload = {WorkloadState::running, "inc-" + std::to_string(++next_), {}, 0};
   user_writes(id);
   changed(id);
@@ -247,10 +281,12 @@ void World::lose_volume(const std::string& id) {
 }
 
 Status World::remove_workload(const std::string& id, const std::string& incarnation) {
+  if (auto error = refused("remove_workload", id)) return *std::move(error);
   auto it = platforms.find(id);
   if (it == platforms.end() || it->second.workload.state == WorkloadState::none) return {};
   SimWorkload& workload = it->second.workload;
-  if (workload.incarnation != incarnation && !sabotage.unguarded) return Error{Code::conflict, "another incarnation", 0};
+  const bool any = incarnation.empty();  // as the plugins take it
+  if (!any && workload.incarnation != incarnation && !sabotage.unguarded) return Error{Code::conflict, "another incarnation", 0};
   simulator.cancel(workload.event);
   workload = {};
   changed(id);
@@ -258,6 +294,7 @@ Status World::remove_workload(const std::string& id, const std::string& incarnat
 }
 
 Status World::remove_volume(const std::string& id, const Volume& volume) {
+  if (auto error = refused("remove_volume", id)) return *std::move(error);
   auto it = platforms.find(id);
   if (it == platforms.end() || !it->second.volume) return {};
   if (it->second.volume->uid != volume.uid) return Error{Code::conflict, "another volume", 0};
@@ -267,10 +304,20 @@ Status World::remove_volume(const std::string& id, const Volume& volume) {
     const bool uses = task.spec.id == id && task.spec.kind == TaskKind::backup;  // a finished pod keeps its volume
     if (uses) return Error{Code::conflict, "a task uses it", 0};
   }
-  judge_release(id, *it->second.volume);
-  it->second.volume.reset();
-  changed(id);
-  return {};
+  SimVolume& going = *it->second.volume;
+  if (!going.deleting) judge_release(id, going);
+  if (terminating_ms == 0) {
+    it->second.volume.reset();
+    changed(id);
+    return {};
+  }
+  if (!std::exchange(going.deleting, true)) {
+    simulator.after_ns(simulator.between(1, terminating_ms) * 1'000'000, [this, id, uid = going.uid] {
+      auto found = platforms.find(id);
+      if (found != platforms.end() && found->second.volume && found->second.volume->uid == uid) lose_volume(id);
+    });
+  }
+  return Error{Code::outcome_unknown, "the volume is being deleted, and is not gone yet", 0};
 }
 
 // The product's promise, checked against everything that was ever written.
@@ -289,6 +336,7 @@ void World::judge_release(const std::string& id, const SimVolume& volume) {
 // ---- tasks --------------------------------------------------------------------------------------------------------------
 
 Result<Task> World::task_start(const TaskSpec& spec) {
+  if (auto error = refused("task_start", spec.id)) return *std::move(error);
   const auto key = std::make_tuple(spec.id, spec.operation, spec.attempt);
   if (auto it = tasks.find(key); it != tasks.end()) return it->second.task;
   SimTask task;
@@ -300,13 +348,15 @@ Result<Task> World::task_start(const TaskSpec& spec) {
       return Error{Code::conflict, "the volume is not the one expected", 0};
     }
     const SimVolume& volume = *it->second.volume;
+    if (volume.deleting) return Error{Code::conflict, "the volume is being deleted", 0};
     for (std::uint64_t item : volume.written) {
       if (volume.unreadable.count(item)) task.skipped.insert(item);
       if (!volume.unreadable.count(item)) task.read.push_back(item);
     }
     if (sabotage.backup_takes_nothing && !task.read.empty()) task.read.pop_back();
   }
-  task.event = simulator.after_ns(simulator.between(100, 15'000) * 1'000'000, [this, key] { task_ends(key); });
+  if (!troubled || !simulator.chance(faults.task_hangs))
+    task.event = simulator.after_ns(simulator.between(100, 15'000) * 1'000'000, [this, key] { task_ends(key); });
   tasks[key] = task;
   return task.task;
 }
@@ -314,9 +364,14 @@ Result<Task> World::task_start(const TaskSpec& spec) {
 void World::task_ends(const std::tuple<std::string, std::string, std::int64_t>& key) {
   SimTask& task = tasks[key];
   task.event = 0;
-  if (troubled && simulator.chance(faults.task_killed)) return fail_task(task, "Killed");
+  if (troubled && simulator.chance(faults.task_vanishes)) {
+    tasks.erase(key);
+    return;
+  }
+  if (troubled && simulator.chance(faults.task_killed)) return fail_task(task, simulator.chance(0.5) ? "Killed" : "Evicted");
   if (task.spec.kind == TaskKind::backup) backup_ends(task);
   if (task.spec.kind == TaskKind::verify) verify_ends(task);
+  if (task.task.receipt && troubled && simulator.chance(faults.stale_result)) task.task.receipt->operation_id = "00000000";
   notify(compute_changes, compute_waiters, {"", task.spec.id});
 }
 
@@ -376,6 +431,7 @@ Task World::task_observe(const std::string& id, const std::string& operation, st
 }
 
 Status World::task_remove(const std::string& id, const std::string& operation, std::int64_t attempt) {
+  if (auto error = refused("task_remove", id)) return *std::move(error);
   auto it = tasks.find({id, operation, attempt});
   if (it == tasks.end()) return {};
   if (it->second.event) simulator.cancel(it->second.event);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -29,6 +30,10 @@ struct Faults {
   double corrupt = 0.05;           // the stored archive does not read back
   double unreadable = 0.03;        // a user's file that the backup cannot read
   double disk_full = 0.1;          // chance that a task meets a full disk
+  double task_vanishes = 0.02;     // somebody removes it before its end
+  double task_hangs = 0.01;        // it never ends by itself
+  double stale_result = 0.02;      // what it answers is the result of an older operation
+  double node_lost = 0;            // with all that runs of a session: nothing ends before the platform gives the node up
   double intruder = 0;             // somebody else starts a workload, at each event
   double cancelled_watch = 0.02;
   double expired_watch = 0.01;
@@ -49,6 +54,7 @@ struct SimVolume {
   std::string name, token, uid;
   std::vector<std::uint64_t> written;  // everything that the user ever wrote
   std::set<std::uint64_t> unreadable;
+  bool deleting = false;  // on its way out; it cannot be kept any more
 };
 
 struct SimWorkload {
@@ -88,16 +94,22 @@ class World {
   Simulator& simulator;
   Faults faults;
   Sabotage sabotage;
-  bool troubled = true;           // faults happen
-  std::int64_t cache_lag_ms = 0;  // how old a cached observation is
+  bool troubled = true;             // faults happen
+  std::int64_t cache_lag_ms = 0;    // how old a cached observation is
+  std::int64_t grace_ms = 4'000;    // how long a workload may take to end
+  std::int64_t terminating_ms = 0;  // how long a removed volume may stay to be seen; its removal's outcome is unknown until then
   std::vector<std::string> violations;
   void violate(const std::string& what);
+  // For one test: refuses a call of the platform ("apply", "remove_volume", ...) before it does anything.
+  std::function<std::optional<Error>(const std::string& call, const std::string& id)> refuse;
+  std::map<std::string, int> calls;  // of the platform, by name
 
   // ---- the store ----
   Result<Document> get(const std::string& partition, const std::string& key);
   Result<std::vector<Document>> scan(const std::string& partition, const std::string& prefix, const std::string& after,
                                      std::uint32_t limit);
   Result<CommitResult> commit(const Commit& commit);
+  [[nodiscard]] bool holds_lease(const std::string& name, const std::string& holder) const;
   Result<Lease> lease(const std::string& name, const std::string& holder, int action, std::int64_t ttl_ms);
 
   // ---- the platform ----
@@ -121,6 +133,9 @@ class World {
   void workload_dies(const std::string& id);
   void intrude(const std::string& id);      // a workload that no engine asked for
   void lose_volume(const std::string& id);  // somebody took it away
+  void lose_node(const std::string& id);    // on which its workload and tasks run
+  // Counts a call of the platform, and refuses it where the test says so.
+  std::optional<Error> refused(const std::string& call, const std::string& id);
 
   // ---- watches: what changed, in order ----
   std::vector<Change> store_changes, compute_changes;
@@ -141,6 +156,7 @@ class World {
   void changed(const std::string& id);
   void begin_start(const std::string& id, const Size& size);
   void begin_stop(const std::string& id);
+  void end_after(std::int64_t ms, const std::string& id);
   void task_ends(const std::tuple<std::string, std::string, std::int64_t>& key);
   void backup_ends(SimTask& task);
   void verify_ends(SimTask& task);

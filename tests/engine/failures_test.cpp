@@ -1,0 +1,331 @@
+// What does not go well: it is tried again ever more rarely, and the API says why.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "engine/harness.hpp"
+
+namespace roost::simulation {
+namespace {
+
+constexpr std::int64_t kTenMinutesMs = 600'000;
+constexpr int kFewCalls = 40;  // with a backoff from 0.2 s to 60 s there is room for about twenty in ten minutes
+
+std::optional<Error> refuse_all(const std::string& call, const char* which, Code code) {
+  if (call != which) return std::nullopt;
+  return Error{code, "refused by the test", 0};
+}
+
+// ---- backoff and reasons ----------------------------------------------------------------------------------------------
+
+class Refused : public ::testing::TestWithParam<Code> {};
+
+TEST_P(Refused, AStartIsTriedEverMoreRarelyAndSaysWhy) {
+  Harness h;
+  const std::string id = h.create_running();
+  ASSERT_TRUE(h.sleep(id).ok());
+  ASSERT_TRUE(h.until([&] { return h.phase(id) == Phase::asleep; }));
+  h.world.refuse = [](const std::string& call, const std::string&) { return refuse_all(call, "apply", GetParam()); };
+  h.world.calls.clear();
+  ASSERT_TRUE(h.wake(id).ok());
+  h.pass_ms(kTenMinutesMs);
+  EXPECT_LT(h.world.calls["apply"], kFewCalls);
+  EXPECT_GT(h.world.calls["apply"], 3);
+  EXPECT_EQ(h.view(id)->session.message, "apply: refused by the test");
+  EXPECT_EQ(h.phase(id), Phase::failed);
+  EXPECT_GT(h.view(id)->session.next_attempt_at_us, 0);
+  h.world.refuse = nullptr;
+  EXPECT_TRUE(h.until([&] { return h.phase(id) == Phase::running && h.view(id)->session.reason.empty(); }));
+}
+
+TEST_P(Refused, AReleaseIsTriedEverMoreRarelyAndSaysWhy) {
+  Harness h;
+  const std::string id = h.create_running();
+  h.world.refuse = [](const std::string& call, const std::string&) { return refuse_all(call, "remove_volume", GetParam()); };
+  ASSERT_TRUE(h.remove(id).ok());
+  h.pass_ms(kTenMinutesMs);
+  EXPECT_LT(h.world.calls["remove_volume"], kFewCalls);
+  EXPECT_GT(h.world.calls["remove_volume"], 3);
+  EXPECT_EQ(h.phase(id), Phase::delete_blocked);
+  EXPECT_EQ(h.view(id)->session.operation->message, "remove the volume: refused by the test");
+  h.world.refuse = nullptr;
+  EXPECT_TRUE(h.wait_deleted(id).ok());
+  EXPECT_TRUE(h.world.violations.empty());
+}
+
+TEST_P(Refused, ARemovalOfTheWorkloadIsNotTakenForDone) {
+  Harness h;
+  const std::string id = h.create_running();
+  h.world.refuse = [](const std::string& call, const std::string&) { return refuse_all(call, "remove_workload", GetParam()); };
+  ASSERT_TRUE(h.remove(id).ok());
+  h.pass_ms(kTenMinutesMs);
+  EXPECT_LT(h.world.calls["remove_workload"], kFewCalls);
+  ASSERT_TRUE(h.view(id));
+  EXPECT_EQ(h.view(id)->session.operation->step, OperationStep::release_workload);
+  h.world.refuse = nullptr;
+  EXPECT_TRUE(h.wait_deleted(id).ok());
+}
+
+TEST(Failures, AfterAnUnknownOutcomeNothingIsDoneBeforeALiveLook) {
+  Harness h;
+  const std::string id = h.create_running();
+  std::vector<std::string> calls;
+  h.world.refuse = [&](const std::string& call, const std::string&) -> std::optional<Error> {
+    if (calls.empty() && call != "apply") return std::nullopt;
+    calls.push_back(call);
+    if (calls.size() > 1) return std::nullopt;
+    return Error{Code::outcome_unknown, "refused by the test", 0};
+  };
+  ASSERT_TRUE(h.sleep(id).ok());
+  ASSERT_TRUE(h.until([&] { return h.phase(id) == Phase::asleep; }));
+  ASSERT_FALSE(calls.empty());
+  const auto second = std::find(calls.begin() + 1, calls.end(), "apply");
+  ASSERT_NE(second, calls.end());
+  EXPECT_NE(std::find(calls.begin() + 1, second, "observe_live"), second);
+}
+
+TEST(Failures, WhoLostTheLeaseStopsInTheMiddle) {
+  Harness h;
+  const std::string id = h.create_running();
+  ASSERT_TRUE(h.remove(id).ok());
+  ASSERT_TRUE(h.until([&] { return !h.world.tasks.empty(); }));
+  h.replica->pause();
+  h.pass_ms(30'000);  // the task ends meanwhile
+  ASSERT_TRUE(h.world.lease("leader", "another", 1, 3'600'000).ok());
+  h.world.calls.clear();
+  h.replica->resume();
+  h.pass_ms(120'000);
+  for (const char* call : {"apply", "task_start", "task_remove", "remove_workload", "remove_volume"})
+    EXPECT_EQ(h.world.calls[call], 0) << call;
+  EXPECT_EQ(h.view(id)->session.operation->step, OperationStep::backup);
+}
+
+INSTANTIATE_TEST_SUITE_P(Failures, Refused,
+                         ::testing::Values(Code::conflict, Code::outcome_unknown, Code::exhausted, Code::unavailable,
+                                           Code::deadline));
+
+TEST(Failures, ALookThatKeepsFailingIsTheReasonThatIsShown) {
+  Harness h;
+  const std::string id = h.create_running();
+  h.world.refuse = [](const std::string& call, const std::string&) { return refuse_all(call, "observe", Code::internal); };
+  ASSERT_TRUE(h.remove(id).ok());
+  ASSERT_TRUE(h.until([&] { return h.view(id)->session.operation->reason == "Internal"; }));
+  EXPECT_EQ(h.view(id)->session.operation->message, "observe: refused by the test");
+  h.world.refuse = nullptr;
+  EXPECT_TRUE(h.wait_deleted(id).ok());
+}
+
+// ---- tasks ------------------------------------------------------------------------------------------------------------
+
+SimTask& the_task(Harness& h) { return h.world.tasks.begin()->second; }
+
+class StuckTask : public ::testing::TestWithParam<TaskKind> {};
+
+TEST_P(StuckTask, IsStoppedAndTriedAgain) {
+  EngineOptions options;
+  options.task_stall_ms = 120'000;
+  Harness h(options);
+  const std::string id = h.create_running();
+  ASSERT_TRUE(h.remove(id).ok());
+  ASSERT_TRUE(h.until([&] { return !h.world.tasks.empty() && the_task(h).spec.kind == GetParam(); }));
+  const std::int64_t attempt = the_task(h).spec.attempt;
+  h.simulator.cancel(the_task(h).event);
+  ASSERT_TRUE(h.until([&] { return h.view(id)->session.operation->reason == "TaskStalled"; }));
+  EXPECT_EQ(h.phase(id), Phase::delete_blocked);
+  EXPECT_EQ(h.view(id)->session.operation->attempt, attempt + 1);
+  ASSERT_TRUE(h.until([&] { return !h.world.tasks.empty() && h.world.tasks.rbegin()->second.spec.attempt == attempt + 1; }));
+  EXPECT_EQ(h.world.tasks.size(), 1U) << "the old one is gone before the new one starts";
+  ASSERT_TRUE(h.wait_deleted(id).ok());
+  EXPECT_TRUE(h.world.tasks.empty());
+  EXPECT_TRUE(h.world.violations.empty());
+}
+
+INSTANTIATE_TEST_SUITE_P(Failures, StuckTask, ::testing::Values(TaskKind::backup, TaskKind::verify));
+
+TEST(Failures, ATaskThatMovesIsNotStuck) {
+  EngineOptions options;
+  options.task_stall_ms = 120'000;
+  Harness h(options);
+  const std::string id = h.create_running();
+  ASSERT_TRUE(h.remove(id).ok());
+  ASSERT_TRUE(h.until([&] { return !h.world.tasks.empty(); }));
+  h.simulator.cancel(the_task(h).event);
+  for (int minute = 0; minute < 30; ++minute) {
+    ++the_task(h).task.progress_bytes;
+    h.pass_ms(60'000);
+  }
+  EXPECT_EQ(h.view(id)->session.operation->attempt, 1);
+}
+
+TEST(Failures, WhatARunningTaskWaitsForIsShownUntilItGoesOn) {
+  Harness h;
+  const std::string id = h.create_running();
+  ASSERT_TRUE(h.remove(id).ok());
+  ASSERT_TRUE(h.until([&] { return !h.world.tasks.empty(); }));
+  h.simulator.cancel(the_task(h).event);
+  the_task(h).task.reason = "Unschedulable";
+  the_task(h).task.message = "no node has room";
+  ASSERT_TRUE(h.until([&] { return h.phase(id) == Phase::delete_blocked; }));
+  EXPECT_EQ(h.view(id)->session.operation->reason, "Unschedulable");
+  EXPECT_EQ(h.view(id)->session.operation->message, "no node has room");
+  the_task(h).task.reason.clear();
+  ASSERT_TRUE(h.until([&] { return h.phase(id) == Phase::deleting; }));
+  EXPECT_TRUE(h.view(id)->session.operation->reason.empty());
+}
+
+// What a verify task may answer, by mistake or by malice, and must not be believed.
+struct Wrong {
+  const char* what;
+  void (*make)(Receipt&);
+};
+
+class WrongReceipt : public ::testing::TestWithParam<Wrong> {};
+
+TEST_P(WrongReceipt, OfAVerifyMeansANewBackup) {
+  Harness h;
+  const std::string id = h.create_running();
+  ASSERT_TRUE(h.remove(id).ok());
+  ASSERT_TRUE(h.until([&] { return !h.world.tasks.empty() && the_task(h).spec.kind == TaskKind::verify; }));
+  SimTask& task = the_task(h);
+  h.simulator.cancel(task.event);
+  task.event = 0;
+  SimArchive& archive = h.world.archives[task.spec.archive];
+  Receipt receipt = archive.receipt;
+  receipt.verified_at_us = h.simulator.wall_us();
+  GetParam().make(receipt);
+  task.task.state = TaskState::succeeded;
+  task.task.receipt = receipt;
+  ASSERT_TRUE(h.until([&] { return !h.view(id) || h.view(id)->session.operation->step != OperationStep::verify; }));
+  ASSERT_TRUE(h.view(id));
+  EXPECT_EQ(h.view(id)->session.operation->step, OperationStep::backup);
+  EXPECT_EQ(h.view(id)->session.operation->reason, "ReceiptMismatch") << h.view(id)->session.operation->message;
+  ASSERT_TRUE(h.wait_deleted(id).ok());
+  EXPECT_TRUE(h.world.violations.empty());
+}
+
+INSTANTIATE_TEST_SUITE_P(Failures, WrongReceipt,
+                         ::testing::Values(Wrong{"of an older operation", [](Receipt& r) { r.operation_id = "00000000"; }},
+                                           Wrong{"of another session", [](Receipt& r) { r.session_id = "00000000"; }},
+                                           Wrong{"of another volume", [](Receipt& r) { r.volume_uid = "uid-0"; }},
+                                           Wrong{"of another archive", [](Receipt& r) { r.archive = "other.zip"; }},
+                                           Wrong{"of other bytes", [](Receipt& r) { r.archive_sha256 = std::string(64, '0'); }},
+                                           Wrong{"of another tree", [](Receipt& r) { r.tree_hash = std::string(64, '0'); }},
+                                           Wrong{"of fewer files", [](Receipt& r) { r.files -= 1; }},
+                                           Wrong{"of another size", [](Receipt& r) { r.archive_bytes += 1; }},
+                                           Wrong{"not read back", [](Receipt& r) { r.verified_at_us = 0; }}),
+                         [](const auto& row) {
+                           std::string name = row.param.what;
+                           std::replace(name.begin(), name.end(), ' ', '_');
+                           return name;
+                         });
+
+class Intruder : public ::testing::TestWithParam<OperationStep> {};
+
+TEST_P(Intruder, ThatCameAndWentDuringTheCopyMakesItWorthless) {
+  Harness h;
+  const std::string id = h.create_running();
+  ASSERT_TRUE(h.remove(id).ok());
+  ASSERT_TRUE(h.until([&] {
+    return h.view(id)->session.operation->step == GetParam() && !h.world.tasks.empty() &&
+           the_task(h).task.state == TaskState::running;
+  }));
+  h.world.intrude(id);  // it writes
+  h.pass_ms(50);
+  h.world.platforms[id].workload = {};
+  ASSERT_TRUE(h.wait_deleted(id).ok());
+  EXPECT_TRUE(h.world.violations.empty());
+}
+
+INSTANTIATE_TEST_SUITE_P(Failures, Intruder, ::testing::Values(OperationStep::backup, OperationStep::verify));
+
+TEST(Failures, AWorkloadThatComesBetweenTheLookAndTheReleaseIsNotSweptAway) {
+  Harness h;
+  const std::string id = h.create_running();
+  bool came = false;
+  h.world.refuse = [&](const std::string& call, const std::string&) -> std::optional<Error> {
+    if (call == "remove_workload" && !std::exchange(came, true)) h.world.intrude(id);  // it writes
+    return std::nullopt;
+  };
+  ASSERT_TRUE(h.remove(id).ok());
+  ASSERT_TRUE(h.wait_deleted(id).ok());
+  EXPECT_TRUE(came);
+  EXPECT_TRUE(h.world.violations.empty());
+}
+
+// ---- hints and answers ------------------------------------------------------------------------------------------------
+
+// The platform hints at what an apply did before the apply has answered.
+TEST(Failures, AHintDuringAnApplyDoesNotCostTheVolumesUid) {
+  EngineOptions options;
+  options.lease_ms = 3'600'000;  // the lease is not what this is about
+  Harness h(options);
+  h.world.faults = {};
+  for (double* fault :
+       {&h.world.faults.unavailable, &h.world.faults.lost_answer, &h.world.faults.lost_request, &h.world.faults.late,
+        &h.world.faults.bad_start, &h.world.faults.cancelled_watch, &h.world.faults.expired_watch})
+    *fault = 0;
+  h.world.faults.slow = 1;  // answers take seconds, hints do not
+  h.world.troubled = true;
+  for (int i = 0; i < 10; ++i) {
+    h.world.calls.clear();
+    const std::string id = (*h.create("user" + std::to_string(i)))->session.id;
+    ASSERT_TRUE(h.until([&] { return h.phase(id) == Phase::running; }));
+    EXPECT_EQ(h.view(id)->session.volume.uid, h.world.platforms[id].volume->uid);
+    EXPECT_EQ(h.world.calls["apply"], 1) << "its answer was not thrown away";
+  }
+}
+
+// ---- the store knows better -------------------------------------------------------------------------------------------
+
+TEST(Failures, AVolumeIsReleasedByTheDocumentInTheStoreNotByAnOldOne) {
+  Harness h;
+  const std::string id = h.create_running();
+  ASSERT_TRUE(h.remove(id).ok());
+  ASSERT_TRUE(h.until([&] { return h.view(id)->session.operation->step == OperationStep::release_volume; }));
+  // The leader before went back to the stop, and this one has not heard of it.
+  auto document = h.world.get(documents::partition(id), documents::session_key(id));
+  Session session = (*documents::decode_session(*document))->session;
+  session.operation->step = OperationStep::stop;
+  session.operation->attempt += 1;
+  session.operation->receipt.reset();
+  Commit commit;
+  commit.partition = documents::partition(id);
+  commit.operations.push_back({StoreOperation::Kind::put, document->key, documents::encode(session, ""), 0});
+  ASSERT_TRUE(h.world.commit(commit).ok());
+  h.world.platforms[id].volume->written.push_back(4711);  // what was written since
+  ASSERT_TRUE(h.wait_deleted(id).ok());
+  EXPECT_TRUE(h.world.violations.empty());
+}
+
+TEST(Failures, ADocumentUnderAnothersKeyIsLeftAlone) {
+  Harness h;
+  const std::string id = h.create_running();
+  auto document = h.world.get(documents::partition(id), documents::session_key(id));
+  const std::string other = id.substr(0, 2) + (id.substr(2) == "ffffff" ? "fffffe" : "ffffff");
+  Commit commit;
+  commit.partition = documents::partition(id);
+  commit.operations.push_back({StoreOperation::Kind::put, documents::session_key(other), document->value, 0});
+  ASSERT_TRUE(h.world.commit(commit).ok());
+  h.restart();
+  EXPECT_EQ(h.engine().reads().size(), 1U);
+  EXPECT_FALSE(h.view(other));
+}
+
+TEST(Failures, ALongQueueOfRefusedWishesIsNotADeepStack) {
+  Harness h;
+  const std::string id = h.create_running();
+  ASSERT_TRUE(h.remove(id).ok());
+  h.world.may_skip.insert(id);
+  DeleteOptions skip;
+  skip.skip_backup = true;
+  h.engine().remove(id, skip, {}, [](Result<Engine::DeleteAnswer>) {});  // while it is committed the others queue up
+  int refused = 0;
+  constexpr int kMany = 100'000;
+  for (int i = 0; i < kMany; ++i) {
+    h.engine().chat(id, "m", {}, [&](Result<Engine::Queued> queued) { refused += queued.ok() ? 0 : 1; });
+  }
+  EXPECT_TRUE(h.until([&] { return refused == kMany; }));
+}
+
+}  // namespace
+}  // namespace roost::simulation
