@@ -20,4 +20,8 @@ int supervise_task(int argc, char** argv);
 // Does a task: `--spec FILE --result FILE --progress FILE`. 0 iff the state in the result file is succeeded.
 int run_task(TaskKind kind, int argc, char** argv);
 
+// Inside a workspace: `[--once] [--visibility SECONDS] -- COMMAND…` for each chat message; SIGTERM ends it. --once: one message,
+// 0 iff it was answered.
+int chat(int argc, char** argv);
+
 }  // namespace roost::agent

@@ -11,6 +11,7 @@ constexpr const char* kUsage =
     "       roost-agent serve --pod DIRECTORY [--run DIRECTORY] [--listen HOST:PORT] [-- COMMAND...]\n"
     "       roost-agent task --spec FILE [--foreground]\n"
     "       roost-agent backup|verify|restore --spec FILE --result FILE --progress FILE\n"
+    "       roost-agent chat [--once] [--visibility SECONDS] -- COMMAND\n"
     "       roost-agent --version\n";
 
 }  // namespace
@@ -24,6 +25,7 @@ int main(int argc, char** argv) {
   if (std::strcmp(command, "serve") == 0 && in_pod) return roost::agent::serve_pod(rest, arguments);
   if (std::strcmp(command, "serve") == 0) return roost::agent::serve(rest, arguments);
   if (std::strcmp(command, "task") == 0) return roost::agent::supervise_task(rest, arguments);
+  if (std::strcmp(command, "chat") == 0) return roost::agent::chat(rest, arguments);
 #ifdef ROOST_AGENT_TASKS
   if (std::strcmp(command, "backup") == 0) return roost::agent::run_task(TaskKind::backup, rest, arguments);
   if (std::strcmp(command, "verify") == 0) return roost::agent::run_task(TaskKind::verify, rest, arguments);

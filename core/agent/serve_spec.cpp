@@ -32,6 +32,9 @@ Result<ServeSpec> ServeSpec::load(const std::string& path) {
   ROOST_TRY(spec.log, json.get_string("log"));
   spec.volume_lock = json["volume_lock"].as_string();
   spec.events = json["events"].as_string();
+  spec.api_socket = json["api_socket"].as_string();
+  spec.api_url_file = json["api_url_file"].as_string();
+  spec.token_file = json["token_file"].as_string();
   spec.cgroup = json["cgroup"].as_string();
   if (const Json* ready = json.find("ready_path")) spec.ready_path = ready->as_string();
   spec.limits = {json["size"]["cpu_millis"].as_int(), json["size"]["memory_bytes"].as_int(), json["pids"].as_int()};

@@ -36,6 +36,11 @@ struct ServeSpec {
   std::int64_t backoff_ms = 500;        // before a restart; doubles
   std::int64_t backoff_max_ms = 30'000;
 
+  // The workspace's local API (local_api.hpp): its socket, and the files that hold the daemon's URL and the token. Empty: none.
+  std::string api_socket;
+  std::string api_url_file;
+  std::string token_file;
+
   [[nodiscard]] static Result<ServeSpec> load(const std::string& path);
 };
 

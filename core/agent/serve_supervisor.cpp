@@ -49,6 +49,10 @@ Status Supervisor::prepare() {
   ready_probe_ = std::make_unique<ReadyProbe>(loop_, directory_.get(), "app.sock", owner, spec_.ready_path);
   front_ = std::make_unique<Front>(loop_, directory_.get(), "app.sock", owner);
   ROOST_CHECK(front_->listen(spec_.run + "/front.sock"));
+  if (!spec_.api_socket.empty()) {
+    api_ = std::make_unique<LocalApi>(loop_, LocalApiSpec{spec_.id, spec_.api_url_file, spec_.token_file});
+    ROOST_CHECK(api_->listen(spec_.api_socket, spec_.sandbox.host_uid));
+  }
   ROOST_TRY(control_listener_, listen_unix(spec_.run + "/control.sock", 0600));
   loop_.add(control_listener_.get(), EPOLLIN, [this](std::uint32_t) { accept_control(); });
   return replace_file(spec_.run + "/status.json",
@@ -62,6 +66,7 @@ void Supervisor::run() {
   loop_.run();
   end_kept();
   front_.reset();
+  api_.reset();
   ::unlink((spec_.run + "/front.sock").c_str());
   ::unlink((spec_.run + "/control.sock").c_str());
 }

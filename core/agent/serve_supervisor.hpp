@@ -12,6 +12,7 @@
 #include <string>
 
 #include "agent/front.hpp"
+#include "agent/local_api.hpp"
 #include "agent/sandbox.hpp"
 #include "agent/serve_log.hpp"
 #include "agent/serve_loop.hpp"
@@ -82,6 +83,7 @@ class Supervisor {
   bool limits_in_force_ = false;
   std::unique_ptr<LogSink> log_;
   std::unique_ptr<Front> front_;
+  std::unique_ptr<LocalApi> api_;
   std::unique_ptr<ReadyProbe> ready_probe_;
   std::optional<SandboxProcess> process_;
   SandboxReport report_;

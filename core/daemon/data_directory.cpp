@@ -82,12 +82,12 @@ Result<int> lock(const std::string& directory) {
   return file.release();
 }
 
-// Written beside its place, synced, then renamed: a crash leaves a whole key or none.
-Status make_master(const std::string& directory, const std::string& path, Random& random) {
+// Written beside its place, synced, then renamed: a crash leaves the whole file or none, or the one before.
+Status write_durably(const std::string& directory, const std::string& path, const std::string& text) {
   const std::string temporary = path + ".new";
   Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (file.get() < 0) return system_error("cannot make", temporary);
-  ROOST_CHECK(write_all(file.get(), random.hex(kMasterBytes) + "\n", temporary));
+  ROOST_CHECK(write_all(file.get(), text, temporary));
   if (::fsync(file.get()) != 0) return system_error("cannot sync", temporary);
   if (::rename(temporary.c_str(), path.c_str()) != 0) return system_error("cannot rename to", path);
   const Descriptor parent(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -128,7 +128,7 @@ Result<DataDirectory> DataDirectory::open(const std::string& path, Random& rando
   const std::string key_path = path + "/secret.key";
   auto master = read_master(key_path);
   if (!master.ok() && master.error().code == Code::not_found) {
-    ROOST_CHECK(make_master(path, key_path, random));
+    ROOST_CHECK(write_durably(path, key_path, random.hex(kMasterBytes) + "\n"));
     master = read_master(key_path);
   }
   if (!master.ok()) return master.error();
@@ -153,6 +153,10 @@ std::string DataDirectory::workspace_token(const Session& session) const {
 
 std::string DataDirectory::derived_key(std::string_view purpose) const {
   return text_of(hmac_sha256(master_, "key:" + std::string(purpose)));
+}
+
+Status DataDirectory::publish_url(std::string_view url) const {
+  return write_durably(path_, path_ + "/api-url", std::string(url) + "\n");
 }
 
 }  // namespace roost::daemon

@@ -27,6 +27,10 @@ class DataDirectory {
   // For anything else that must survive a restart: 32 bytes.
   [[nodiscard]] std::string derived_key(std::string_view purpose) const;
 
+  // Where this daemon is reached from this machine, for the workspaces' supervisors, which outlive it: `api-url`, readable by
+  // this user only. Written at each start; they read it for each request.
+  [[nodiscard]] Status publish_url(std::string_view url) const;
+
  private:
   DataDirectory(std::string path, int lock) : path_(std::move(path)), lock_(lock) {}
   std::string path_;

@@ -185,6 +185,7 @@ Status Runtime::Impl::start() {
                            {engine.get(), server.get(), backends.get(), [this] { return api->event_streams(); }, ROOST_VERSION});
   ROOST_CHECK(server->start());
   gateway->set_port(server->port());  // before any session is applied: its URL goes with it
+  ROOST_CHECK(directory.publish_url(local_url(config.http.listen, server->port())));
   engine->start();
   return {};
 }

@@ -140,8 +140,18 @@ Result<api::Options> api_options(const config::Config& config, std::string_view 
   return options;
 }
 
+std::string local_url(std::string_view listen, std::uint16_t port) {
+  std::string host(listen.substr(0, listen.rfind(':')));
+  if (host == "localhost" || host == "0.0.0.0") host = "127.0.0.1";
+  if (host == "[::]") host = "[::1]";
+  return "http://" + host + ":" + std::to_string(port);
+}
+
 ApiHosts::ApiHosts(const config::Config& config) : names_(config.http.hosts) {
   names_.push_back(config.http.listen.substr(0, config.http.listen.rfind(':')));
+  const std::string url = local_url(config.http.listen, 0);
+  constexpr std::string_view kScheme = "http://";
+  names_.push_back(url.substr(kScheme.size(), url.rfind(':') - kScheme.size()));
   for (std::string& name : names_) name = lower(name);
 }
 

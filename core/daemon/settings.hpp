@@ -27,7 +27,12 @@ namespace roost::daemon {
 [[nodiscard]] Result<api::Options> api_options(const config::Config& config, std::string_view replacement);
 [[nodiscard]] bool has_guide_key(const config::Config& config);
 
-// The names that the API answers to: http.hosts and the host of http.listen. An entry without a port matches any port.
+// How this machine reaches a daemon that listens there: http.listen with the loopback address for "any", and the port that it
+// got.
+[[nodiscard]] std::string local_url(std::string_view listen, std::uint16_t port);
+
+// The names that the API answers to: http.hosts, the host of http.listen and that of local_url. An entry without a port matches
+// any port.
 class ApiHosts {
  public:
   explicit ApiHosts(const config::Config& config);

@@ -32,6 +32,20 @@ TEST(ApiHosts, AnswersItsNamesAndNoOthers) {
   }
 }
 
+TEST(LocalUrl, IsAnAddressOfThisMachineThatTheApiAnswersTo) {
+  EXPECT_EQ(local_url("127.0.0.1:0", 8080), "http://127.0.0.1:8080");
+  EXPECT_EQ(local_url("localhost:80", 80), "http://127.0.0.1:80");
+  EXPECT_EQ(local_url("0.0.0.0:80", 80), "http://127.0.0.1:80");
+  EXPECT_EQ(local_url("[::]:80", 81), "http://[::1]:81");
+  EXPECT_EQ(local_url("192.0.2.1:80", 80), "http://192.0.2.1:80");
+  config::Config config = parse("");
+  config.http.hosts = {"api.example.com"};
+  config.http.listen = "0.0.0.0:8080";
+  EXPECT_TRUE(ApiHosts(config).contains("127.0.0.1:8080"));
+  config.http.listen = "[::]:8080";
+  EXPECT_TRUE(ApiHosts(config).contains("[::1]:8080"));
+}
+
 TEST(Settings, EveryEngineOptionComesFromTheConfiguration) {
   const config::Config config = parse(
       "sizes: {small: {cpu: 0.5, memory: 128Mi}, large: {cpu: 4, memory: 8Gi}}\n"

@@ -32,6 +32,7 @@ struct WorkspaceSpec {
   std::string volume;
   std::string token;
   std::string uid;
+  std::string api_token;  // secret
   bool create = false;
 };
 
@@ -47,6 +48,7 @@ WorkspaceSpec parse_spec(std::string_view text) {
   spec.volume = text_of(*volume, "name");
   spec.token = text_of(*volume, "token");
   spec.uid = text_of(*volume, "uid");
+  spec.api_token = text_of(*json, "token");
   spec.create = flag_of(*volume, "create");
   if (!spec.running && text_of(*json, "state") != "stopped") throw sdk::Failure(ROOST_INVALID, "state: running or stopped");
   if (spec.generation < 1) throw sdk::Failure(ROOST_INVALID, "generation: 1 or more");
@@ -324,7 +326,7 @@ class Plugin final : public sdk::ComputePlugin {
     }
     end_workload(call, spec.id);  // never two: what failed, stops, lost its supervisor or uses another volume ends first
     call.check();
-    workloads_.start(call, spec.id, spec.generation, volume, spec.size);
+    workloads_.start(call, spec.id, spec.generation, volume, spec.size, spec.api_token);
   }
 
   void ensure_stopped(const sdk::Call& call, const WorkspaceSpec& spec) {

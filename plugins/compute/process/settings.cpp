@@ -118,7 +118,7 @@ void resolve_command(Settings& settings, const Object& config) {
     replace(word, "{code_server}", programs.code_server);
   }
   if (uses_programs) settings.mounts.insert(settings.mounts.end(), program_mounts.begin(), program_mounts.end());
-  std::string path = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
+  std::string path = "/roost/bin:/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
   if (uses_programs && programs.node.starts_with(kNodeMount)) path = fs::path(programs.node).parent_path().string() + ":" + path;
   settings.environment = {"PATH=" + path, "HOME=" + std::string(kHome), "USER=user",   "LOGNAME=user",        "SHELL=/bin/bash",
                           "LANG=C.UTF-8", "TERM=xterm-256color",        "TMPDIR=/tmp", "XDG_RUNTIME_DIR=/tmp"};
@@ -189,6 +189,7 @@ Settings Settings::load(std::string_view text, const sdk::Log& log) {
   settings.log_bytes = number_of(*config, "log_bytes", 4 << 20);
   settings.stop_grace_ms = number_of(*config, "stop_grace_ms", 10'000);
   settings.ready_path = text_of(*config, "ready_path", "/healthz");
+  if (const std::string file = text_of(*config, "api_url_file"); !file.empty()) settings.api_url_file = absolute(file);
   settings.restart = object_of(*config, "restart");
   resolve_command(settings, *config);
   if (settings.sandbox == "none") {

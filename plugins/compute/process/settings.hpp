@@ -36,6 +36,7 @@ struct Settings {
   std::int64_t log_bytes = 0;
   std::int64_t stop_grace_ms = 0;
   std::string ready_path;
+  std::string api_url_file;  // the daemon's URL, for the workspaces' local API; empty: they have none
   Object::Ptr restart;  // as the agent reads it: quick_exit_ms, max_quick_exits, backoff_ms, backoff_max_ms, ready_interval_ms
 
   // INVALID, with what to do, where a program is missing or a path cannot be used.
@@ -45,5 +46,6 @@ struct Settings {
 inline constexpr const char* kSocket = "/run/roost/app.sock";
 inline constexpr const char* kWorkspace = "/workspace";
 inline constexpr const char* kHome = "/home/user";
+inline constexpr const char* kApi = "/roost/api";  // with the socket of the local API
 
 }  // namespace roost::compute_process

@@ -66,6 +66,10 @@ std::string Workloads::serve_spec(const std::string& id, std::int64_t generation
   mounts->add(mount_json(volume.path + "/data", kWorkspace, true));
   mounts->add(mount_json(volume.path + "/home", kHome, true));
   mounts->add(mount_json(volume.path + "/run", "/run/roost", true));
+  if (has_api()) {
+    mounts->add(mount_json(run + "/api", kApi, false));
+    mounts->add(mount_json(settings_.agent, "/roost/bin/roost-agent", false));
+  }
   for (const Mount& mount : settings_.mounts) mounts->add(mount_json(mount.source, mount.target, false));
   const auto list = [](const std::vector<std::string>& texts) {
     Array::Ptr array(new Array);
@@ -74,9 +78,12 @@ std::string Workloads::serve_spec(const std::string& id, std::int64_t generation
   };
   std::vector<std::string> command = settings_.command;
   std::vector<std::string> environment = settings_.environment;
+  if (has_api()) environment.push_back("ROOST_API_SOCKET=" + std::string(kApi) + "/api.sock");
   if (settings_.sandbox == "none") {  // nothing is bound anywhere: the host's own paths
-    const std::pair<std::string, std::string> places[] = {
-        {kSocket, volume.path + "/run/app.sock"}, {kWorkspace, volume.path + "/data"}, {kHome, volume.path + "/home"}};
+    const std::pair<std::string, std::string> places[] = {{kSocket, volume.path + "/run/app.sock"},
+                                                          {kWorkspace, volume.path + "/data"},
+                                                          {kHome, volume.path + "/home"},
+                                                          {kApi, run + "/api"}};
     for (auto* words : {&command, &environment}) {
       for (std::string& word : *words) {
         for (const auto& [from, to] : places) {
@@ -116,6 +123,11 @@ std::string Workloads::serve_spec(const std::string& id, std::int64_t generation
   spec.set("socket_directory", volume.path + "/run");
   spec.set("log", settings_.data + "/workspaces/" + id + "/workload.log");
   spec.set("log_bytes", settings_.log_bytes);
+  if (has_api()) {
+    spec.set("api_socket", run + "/api/api.sock");
+    spec.set("api_url_file", settings_.api_url_file);
+    spec.set("token_file", run + "/token");
+  }
   spec.set("cgroup", settings_.limits ? cgroup_name(settings_, id) : std::string());
   spec.set("size", limits);
   spec.set("pids", settings_.pids);
@@ -126,7 +138,7 @@ std::string Workloads::serve_spec(const std::string& id, std::int64_t generation
 }
 
 void Workloads::start(const sdk::Call& call, const std::string& id, std::int64_t generation, const Volume& volume,
-                      const Size& size) {
+                      const Size& size, const std::string& api_token) {
   const std::string run = directory(id);
   make_directory(run, 0700);
   for (const char* part : {"/home", "/run"}) {
@@ -135,6 +147,10 @@ void Workloads::start(const sdk::Call& call, const std::string& id, std::int64_t
     own(volume.path + part, volume.host_uid);
   }
   for (const char* name : {"/status.json", "/exit.json"}) ::unlink((run + name).c_str());
+  if (has_api()) {
+    make_directory(run + "/api", 0755);
+    replace_file(run + "/token", api_token);
+  }
   replace_file(run + "/spec.json", serve_spec(id, generation, volume, size));
   start_supervisor(call, settings_.agent, "serve", run + "/spec.json");
 }

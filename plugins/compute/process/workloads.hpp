@@ -36,8 +36,9 @@ class Workloads {
   // cleaned, while it ran. As `end`.
   bool end_stray(const sdk::Call& call, const Volume& volume);
 
-  // REQUIRES: not alive.
-  void start(const sdk::Call& call, const std::string& id, std::int64_t generation, const Volume& volume, const Size& size);
+  // REQUIRES: not alive. api_token: secret; it goes into a file that the supervisor reads and the workload cannot.
+  void start(const sdk::Call& call, const std::string& id, std::int64_t generation, const Volume& volume, const Size& size,
+             const std::string& api_token);
   // EXHAUSTED: more memory is in use than that.
   void resize(const sdk::Call& call, const std::string& id, std::int64_t generation, const Size& size);
   void ask_to_stop(const sdk::Call& call, const std::string& id);
@@ -47,6 +48,7 @@ class Workloads {
 
  private:
   std::string directory(const std::string& id) const { return settings_.run + "/ws/" + id; }
+  bool has_api() const { return !settings_.api_url_file.empty(); }
   std::string serve_spec(const std::string& id, std::int64_t generation, const Volume& volume, const Size& size) const;
   const Settings& settings_;
 };
