@@ -118,7 +118,7 @@ def test_the_token_is_not_inside(shared_daemon, session):
     assert token not in output and code == 1, output
     assert token not in shared_daemon.tail(1 << 20)
     answer = shared_daemon.get("/sessions", key=token)
-    assert answer.status == 403, "it is good for this session's queue only"
+    assert answer.status == 401, "it is good for this session's queue only"
 
 
 def test_a_workspace_that_outlives_its_daemon_goes_on(daemon):

@@ -1,6 +1,7 @@
 #include "compute/process/workloads.hpp"
 
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -149,6 +150,8 @@ void Workloads::start(const sdk::Call& call, const std::string& id, std::int64_t
   for (const char* name : {"/status.json", "/exit.json"}) ::unlink((run + name).c_str());
   if (has_api()) {
     make_directory(run + "/api", 0755);
+    // Whatever the umask is: the workload's user passes through it. What lies above it is closed to everybody.
+    if (::chmod((run + "/api").c_str(), 0755) != 0) throw failure(run + "/api");
     replace_file(run + "/token", api_token);
   }
   replace_file(run + "/spec.json", serve_spec(id, generation, volume, size));
