@@ -8,6 +8,6 @@ for program in roostd roost-agent; do strip --strip-debug -o "$out/bin/$program"
 for plugin in store-sqlite compute-kubernetes compute-process backup-directory; do
   cp "$build/lib/roost/plugins/$plugin".{so,roost.json} "$out/plugins/"
 done
-# What the init container copies to /roost/bin.
-if [ -d "$build/agent-bundle" ]; then cp -a "$build/agent-bundle" "$out/agent-bundle"
-else mkdir "$out/agent-bundle"; cp "$out/bin/roost-agent" "$out/agent-bundle/"; fi
+# What the init container copies to /roost/bin; a build with a sanitizer has none.
+[ -d "$build/agent-bundle" ] || { echo "collect.sh: $build/agent-bundle is missing: build the release preset" >&2; exit 2; }
+cp -a "$build/agent-bundle" "$out/agent-bundle"
