@@ -162,7 +162,7 @@ def test_a_pod_that_is_slow_to_end_while_the_user_wakes(build, namespace, mode):
             (old,) = namespace.pods(uuid)
             daemon.post(f"/session/{uuid}/sleep")
             wait_for(lambda: "deletionTimestamp" in namespace.pods(uuid)[0]["metadata"], what="the pod's ending")
-            assert daemon.get(f"/session/{uuid}/status").json["replicas"] == 0, "a pod that ends does not count"
+            wait_for(lambda: daemon.get(f"/session/{uuid}/status").json["replicas"] == 0, what="a pod that ends not to count")
             daemon.post(f"/session/{uuid}/wake")
             daemon.kill()
             daemon.start()
