@@ -155,8 +155,7 @@ Json workspace_document(const std::string& id, const SessionState& session, cons
 Json task_document(const JobState& job, const PodState* pod) {
   Json document = Json::object({{"operation", job.operation}, {"attempt", job.attempt}, {"state", "running"}});
   if (!job.succeeded && !job.failed) {
-    const bool ended = pod != nullptr && (pod->phase == "Succeeded" || pod->phase == "Failed");  // the Job will say how
-    if (pod != nullptr && !ended && !pod->trouble.empty())
+    if (pod != nullptr && !pod->ended && !pod->trouble.empty())  // of one that ended the Job will say how
       document.set("reason", pod->trouble).set("message", pod->message.substr(0, kMessageMax));
     if (pod != nullptr && !pod->scheduling.empty())
       document.set("reason", pod->scheduling).set("message", pod->message.substr(0, kMessageMax));

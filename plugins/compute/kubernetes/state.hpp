@@ -44,6 +44,7 @@ struct PodState : Object {
   std::string phase;  // Pending, Running, Succeeded, Failed
   bool ready = false;
   bool started = false;    // the container runs
+  bool ended = false;      // it ran to its end, which the pod's phase and the Job say a moment later
   std::string scheduling;  // reason why it is not scheduled
   std::string trouble;     // reason of a waiting or ended container, or of the pod
   std::string message;

@@ -213,6 +213,22 @@ TEST(KubernetesDocuments, APodThatEndsIsStoppingNotRunning) {
   EXPECT_EQ(state_of(session), "stopping");
 }
 
+TEST(KubernetesDocuments, ATaskWhoseContainerEndedHasNoReasonBeforeTheJobHasOne) {
+  JobState job;
+  job.operation = "0badcafe";
+  const auto reason = [&job](const char* state) {
+    const PodState task = read_pod(Json::parse(
+        std::string(
+            R"({"metadata":{"labels":{"roost.dev/role":"task"}},"status":{"phase":"Running","containerStatuses":[{"name":"task","state":)") +
+            state + "}]}}",
+        "a pod"));
+    return task_document(job, &task)["reason"].str();
+  };
+  EXPECT_EQ(reason(R"({"waiting":{"reason":"ErrImagePull"}})"), "ErrImagePull");
+  EXPECT_EQ(reason(R"({"terminated":{"reason":"Error","exitCode":1}})"), "");
+  EXPECT_EQ(reason(R"({"terminated":{"reason":"Completed","exitCode":0}})"), "");
+}
+
 TEST(KubernetesDocuments, OnlyAResultThatAgreesWithTheJobIsBelieved) {
   JobState job;
   job.operation = "0badcafe";
