@@ -5,9 +5,9 @@ namespace roost::api {
 
 void Api::Impl::add_service(http::Router& router) {
   using http::Run;
-  add(router, "GET", "/health", Run::inline_, Access::open, &Impl::health);
-  add(router, "GET", "/ready", Run::inline_, Access::open, &Impl::ready);
-  add(router, "GET", "/metrics", Run::inline_, Access::metrics, &Impl::metrics);
+  add(router, "GET", "/health", Run::probe, Access::open, &Impl::health);
+  add(router, "GET", "/ready", Run::probe, Access::open, &Impl::ready);
+  add(router, "GET", "/metrics", Run::probe, Access::metrics, &Impl::metrics);
   add(router, "GET", "/version", Run::inline_, Access::open, &Impl::version);
   add(router, "GET", "/openapi.json", Run::inline_, Access::open, &Impl::openapi);
   add(router, "GET", "/", Run::inline_, Access::open, &Impl::index);

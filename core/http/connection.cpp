@@ -9,6 +9,7 @@ constexpr std::size_t kUnsentMax = 16 << 10;       // more than this unsent: the
 constexpr int kRequestsPerTurn = 32;               // of a client that pipes requests together: then it is the others' turn
 constexpr std::size_t kKeepStorage = 4 << 10;      // of an idle connection's input
 constexpr std::int64_t kLingerNs = 2'000'000'000;  // to let a client read an answer that came before its request's end
+constexpr std::int64_t kSpareNs = 2'000'000'000;   // for a connection past the limit to send its request
 constexpr int kTunnelPatience = 5;                 // times the request deadline: a tunnel may rest longer than a request
 
 std::int64_t ns(std::chrono::milliseconds time) { return std::chrono::nanoseconds(time).count(); }
@@ -20,13 +21,14 @@ ReaderLimits reader_limits(const ServerOptions& options) {
 }  // namespace
 
 Connection::Connection(std::shared_ptr<Context> context, LoopState& home, Poco::Net::StreamSocket socket, std::string peer,
-                       bool counted_peer)
+                       bool counted_peer, Place place)
     : context_(std::move(context)),
       home_(home),
       loop_(home.loop),
       socket_(std::move(socket)),
       peer_(std::move(peer)),
       counted_peer_(counted_peer),
+      place_(place),
       reader_(reader_limits(context_->options)) {}
 
 Connection::~Connection() = default;
@@ -316,7 +318,7 @@ void Connection::set_deadlines() {
     }
   }
   if (idle) {
-    loop_->arm(idle_, ns(options.idle_timeout));
+    loop_->arm(idle_, place_ == Place::spare ? kSpareNs : ns(options.idle_timeout));
   } else if (phase_ == Phase::tunnel && (input_ended_ || send_shut_)) {
     loop_->arm(idle_, ns(options.request_deadline) * kTunnelPatience);  // half closed: not for ever
   } else if (phase_ != Phase::lingering) {
@@ -326,7 +328,7 @@ void Connection::set_deadlines() {
   if (!in_head) {
     header_.disarm();
   } else if (!header_.armed()) {
-    loop_->arm(header_, ns(options.header_deadline));
+    loop_->arm(header_, place_ == Place::spare ? kSpareNs : ns(options.header_deadline));
   }
   // A proxied body that only waits for its upstream is not its sender's fault.
   const bool reading = in_head || phase_ == Phase::body || (phase_ == Phase::proxying && !request_read_ && proxy_->room() > 0);

@@ -22,8 +22,10 @@ namespace roost::http {
 
 class Connection final : public Pollable, public ProxyClient, public std::enable_shared_from_this<Connection> {
  public:
+  // spare: past the limit of connections; it is for one request to a Run::probe route, which must come soon.
+  enum class Place { ordinary, spare };
   Connection(std::shared_ptr<Context> context, LoopState& home, Poco::Net::StreamSocket socket, std::string peer,
-             bool counted_peer);
+             bool counted_peer, Place place);
   ~Connection() override;
 
   void open();
@@ -84,6 +86,7 @@ class Connection final : public Pollable, public ProxyClient, public std::enable
   Poco::Net::StreamSocket socket_;
   const std::string peer_;
   const bool counted_peer_;
+  const Place place_;
 
   Phase phase_ = Phase::head;
   bool in_turn_ = false;

@@ -19,6 +19,8 @@ namespace roost::http {
 
 class Connection;
 
+inline constexpr char kNoPlace[] = "too many connections: try again shortly";
+
 struct Counters {
   std::atomic<std::int64_t> accepted{0}, open{0}, idle{0}, requests{0}, rejected{0}, timeouts{0};
   std::atomic<std::int64_t> in_flight{0}, streams{0}, proxied{0}, tunnels{0};

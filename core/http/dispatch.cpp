@@ -29,7 +29,7 @@ void Connection::begin_request() {
   began_ns_ = system_clock().monotonic_ns();
   context_->counters.requests.fetch_add(1, std::memory_order_relaxed);
   const Framing& framing = reader_.framing();
-  keep_alive_ = keep_alive_ && framing.keep_alive;
+  keep_alive_ = keep_alive_ && framing.keep_alive && place_ == Place::ordinary;
   request_read_ = false;
   request_.peer = peer_;
   request_.body.clear();
@@ -44,6 +44,7 @@ void Connection::begin_request() {
   } else if (framing.expect_unknown) {
     refuse(problem(417, "the only expectation understood here is 100-continue"));
   } else if (server_->proxy) {
+    if (place_ == Place::spare) return refuse(overloaded_answer(kNoPlace));
     begin_proxy();
   } else {
     route_request();
@@ -70,6 +71,7 @@ void Connection::route_request() {
     response.headers.emplace_back("allow", std::move(match.allow));
     return refuse(std::move(response));
   }
+  if (place_ == Place::spare && match.route->run != Run::probe) return refuse(overloaded_answer(kNoPlace));
   route_ = match.route;
   request_.parameters = std::move(match.parameters);
   if (server_->gatekeeper) {
@@ -121,7 +123,7 @@ void Connection::dispatch() {
   ++serial_;
   phase_ = Phase::answering;
   std::atomic<bool>& late = context_->answers_late(*server_, *route_);
-  const bool counted = route_->run != Run::waiting;
+  const bool counted = route_->run != Run::waiting && route_->run != Run::probe;
   if (counted && (route_->run == Run::pooled || late.load(std::memory_order_relaxed)) && context_->overloaded()) {
     answer_ = overloaded_answer("too many requests are being served: try again shortly");
     return;

@@ -83,7 +83,8 @@ class Responder {
 // `inline_` handlers run on the event loop: memory only, microseconds. `pooled` ones run on the bounded pool and may block
 // briefly. Either may answer later, from any thread, through the responder. `waiting` ones run as inline_ ones do, and answer
 // when something happens: they do not count among the requests in flight, so many that wait keep nobody from being served.
-enum class Run { inline_, pooled, waiting };
+// `probe` ones run as inline_ ones do, answer at once, and are served whatever the load: on a connection past the limit as well.
+enum class Run { inline_, pooled, waiting, probe };
 using Handler = std::function<void(const Request&, Responder)>;
 
 struct Route {

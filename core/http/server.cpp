@@ -12,6 +12,7 @@ namespace roost::http {
 namespace {
 
 constexpr int kAcceptsPerTurn = 64;
+constexpr int kSpareConnections = 64;                 // past the limit, for probes
 constexpr std::int64_t kAcceptPauseNs = 100'000'000;  // while descriptors or memory have run out
 constexpr auto kDrainPoll = std::chrono::milliseconds(10);
 
@@ -62,15 +63,16 @@ class Acceptor final : public Pollable, public std::enable_shared_from_this<Acce
     counters.accepted.fetch_add(1, std::memory_order_relaxed);
     Poco::Net::StreamSocket socket = adopt_stream(accepted.descriptor);
     const bool counted = !accepted.loopback;
-    if (counters.open.load(std::memory_order_relaxed) >= context_->options.connections ||
-        (counted && !context_->peer_opened(accepted.peer))) {
+    const std::int64_t over = counters.open.load(std::memory_order_relaxed) - context_->options.connections;
+    if (over >= kSpareConnections || (counted && !context_->peer_opened(accepted.peer))) {
       counters.rejected.fetch_add(1, std::memory_order_relaxed);
       turn_away(socket);
       return;
     }
     counters.open.fetch_add(1, std::memory_order_relaxed);
     LoopState& home = *loops_[next_++ % loops_.size()];
-    auto connection = std::make_shared<Connection>(context_, home, std::move(socket), std::move(accepted.peer), counted);
+    const auto place = over < 0 ? Connection::Place::ordinary : Connection::Place::spare;
+    auto connection = std::make_shared<Connection>(context_, home, std::move(socket), std::move(accepted.peer), counted, place);
     if (home.loop->is_current()) {
       connection->open();
     } else {
@@ -79,7 +81,7 @@ class Acceptor final : public Pollable, public std::enable_shared_from_this<Acce
   }
 
   void turn_away(Poco::Net::StreamSocket& socket) {
-    Response response = problem(503, "too many connections: try again shortly");
+    Response response = problem(503, kNoPlace);
     AnswerHead head;
     head.status = response.status;
     head.close = true;

@@ -20,8 +20,8 @@ struct ServerOptions {
   std::string listen = "127.0.0.1:8080";  // HOST:PORT; [v6]:PORT; port 0 picks one
   int loops = 2;
   int pool_threads = 4;
-  int pool_queue = 256;  // waiting pooled requests; more is 503 with Retry-After
-  int connections = 20'000;
+  int pool_queue = 256;                                // waiting pooled requests; more is 503 with Retry-After
+  int connections = 20'000;                            // a few past it are let in for Run::probe; the rest is 503
   int connections_per_peer = 10'000;                   // loopback is not limited
   int requests_in_flight = 4'096;                      // unanswered requests, streams not counted; more is 503
   std::size_t header_bytes = 16 << 10;                 // 431

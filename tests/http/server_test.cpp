@@ -520,12 +520,44 @@ TEST_F(ServerTest, TurnsAwayConnectionsPastItsLimit) {
   EXPECT_EQ(take_message(first).status, 200);
   EXPECT_EQ(take_message(second).status, 200);
   Wire third = connect();
+  third.send(get("/a"));
   const Message answer = take_message(third);
   EXPECT_EQ(answer.status, 503);
   EXPECT_EQ(answer.headers.at("retry-after"), "1");
+  EXPECT_TRUE(third.drain());
   first.close();
   EXPECT_TRUE(eventually([&] { return server_->statistics().open_connections == 1; }));
   EXPECT_EQ(ask(get("/a")).status, 200);
+}
+
+TEST_F(ServerTest, AnswersProbesWhenItsConnectionsHaveRunOut) {
+  options_.connections = 2;
+  router_.add({"GET", "/probe", Run::probe, echo});
+  start();
+  const Wire first = connect();
+  const Wire second = connect();
+  EXPECT_TRUE(eventually([&] { return server_->statistics().open_connections == 2; }));
+  for (int i = 0; i < 100; ++i) {
+    Wire probe = connect();
+    probe.send(get("/probe"));
+    const Message answer = take_message(probe);
+    ASSERT_EQ(answer.status, 200);
+    EXPECT_EQ(answer.headers.at("connection"), "close");
+    EXPECT_TRUE(probe.drain());
+  }
+}
+
+TEST_F(ServerTest, LetsFewConnectionsInPastItsLimitAndOnlyForAMoment) {
+  options_.connections = 2;
+  router_.add({"GET", "/probe", Run::probe, echo});
+  start();
+  std::vector<Wire> silent;
+  for (int i = 0; i < 70; ++i) silent.push_back(connect());
+  EXPECT_TRUE(eventually([&] { return server_->statistics().rejected == 70 - 66; }));
+  EXPECT_TRUE(eventually([&] { return server_->statistics().open_connections == 2; }));
+  Wire probe = connect();
+  probe.send(get("/probe"));
+  EXPECT_EQ(take_message(probe).status, 200);
 }
 
 TEST_F(ServerTest, ObservesEachAnswerWithItsRoute) {
