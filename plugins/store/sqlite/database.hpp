@@ -15,12 +15,15 @@
 #include <thread>
 #include <vector>
 
-#include "store/sqlite/changes.hpp"
+#include "store/shared/changes.hpp"
 #include "store/sqlite/clock.hpp"
 #include "store/sqlite/connection.hpp"
 #include "store/sqlite/file.hpp"
 
 namespace roost::store_sqlite {
+
+using store::Changed;
+using store::ChangeLog;
 
 struct Options {
   std::string path;

@@ -4,6 +4,7 @@
 #include <Poco/JSON/Parser.h>
 
 #include "roost/plugin.hpp"
+#include "store/shared/limits.hpp"
 #include "store/sqlite/database.hpp"
 #include "store/sqlite/parts.hpp"
 #include "store/sqlite/statements.hpp"
@@ -48,8 +49,8 @@ class SqliteStore : public sdk::StorePlugin {
   ~SqliteStore() override { Database::close(database_); }
 
   void get(const sdk::Call& call, std::string_view partition, std::string_view key, sdk::Sink& sink) override {
-    check_partition(partition);
-    check_key(key, "a key", false);
+    store::check_partition(partition);
+    store::check_key(key, "a key", false);
     database_->read(call, [&](ReaderStatements& r) {
       Use get(r.get);
       get->blob(1, partition);
@@ -62,9 +63,9 @@ class SqliteStore : public sdk::StorePlugin {
 
   void scan(const sdk::Call& call, std::string_view partition, std::string_view prefix, std::string_view after,
             std::uint32_t limit, sdk::Sink& sink) override {
-    check_partition(partition);
-    check_key(prefix, "a prefix", true);
-    check_key(after, "a cursor", true);
+    store::check_partition(partition);
+    store::check_key(prefix, "a prefix", true);
+    store::check_key(after, "a cursor", true);
     database_->read(call, [&](ReaderStatements& r) {
       const std::string below = upper_bound(prefix);
       Use scan(r.scan);
@@ -87,8 +88,8 @@ class SqliteStore : public sdk::StorePlugin {
   }
 
   std::uint64_t count(const sdk::Call& call, std::string_view partition, std::string_view prefix) override {
-    check_partition(partition);
-    check_key(prefix, "a prefix", true);
+    store::check_partition(partition);
+    store::check_key(prefix, "a prefix", true);
     std::uint64_t answer = 0;
     database_->read(call, [&](ReaderStatements& r) {
       const std::string below = upper_bound(prefix);

@@ -1,4 +1,4 @@
-#include "store/sqlite/changes.hpp"
+#include "store/shared/changes.hpp"
 
 #include <sys/eventfd.h>
 #include <sys/random.h>
@@ -8,7 +8,7 @@
 #include <cstdio>
 #include <iterator>
 
-namespace roost::store_sqlite {
+namespace roost::store {
 namespace {
 
 constexpr std::size_t kKept = 8'192;
@@ -16,7 +16,7 @@ constexpr std::size_t kEmittedAtOnce = 1'024;
 
 std::string random_hex() {
   std::uint64_t value = 0;
-  if (::getrandom(&value, sizeof value, 0) != sizeof value) throw sdk::Failure(ROOST_INTERNAL, "store-sqlite: getrandom failed");
+  if (::getrandom(&value, sizeof value, 0) != sizeof value) throw sdk::Failure(ROOST_INTERNAL, "store: getrandom failed");
   char text[17];
   std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(value));
   return text;
@@ -28,7 +28,7 @@ std::string random_hex() {
 class ChangeLog::Watcher {
  public:
   explicit Watcher(ChangeLog& log) : log_(log), fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-    if (fd_ < 0) throw sdk::Failure(ROOST_EXHAUSTED, "store-sqlite: eventfd failed: too many open files?", 1'000);
+    if (fd_ < 0) throw sdk::Failure(ROOST_EXHAUSTED, "store: eventfd failed: too many open files?", 1'000);
     const std::lock_guard lock(log_.mutex_);
     log_.watchers_.insert(this);
   }
@@ -70,7 +70,30 @@ void ChangeLog::publish(std::vector<Changed> changes) {
   for (const Watcher* watcher : watchers_) watcher->wake();
 }
 
-std::string ChangeLog::token(std::uint64_t position) const { return epoch_ + ":" + std::to_string(position); }
+void ChangeLog::restart() {
+  const std::lock_guard lock(mutex_);
+  epoch_ = random_hex();
+  first_ += entries_.size();
+  entries_.clear();
+  for (const Watcher* watcher : watchers_) watcher->wake();
+}
+
+void ChangeLog::suspend(const std::string& why) {
+  const std::lock_guard lock(mutex_);
+  suspended_ = why;
+  for (const Watcher* watcher : watchers_) watcher->wake();
+}
+
+void ChangeLog::resume() {
+  const std::lock_guard lock(mutex_);
+  suspended_.clear();
+}
+
+void ChangeLog::check_running() const {
+  if (!suspended_.empty()) throw sdk::Failure(ROOST_UNAVAILABLE, suspended_, 500);
+}
+
+std::string ChangeLog::token(const std::string& epoch, std::uint64_t position) { return epoch + ":" + std::to_string(position); }
 
 std::uint64_t ChangeLog::position(std::string_view token) const {
   const std::uint64_t end = first_ + entries_.size();
@@ -80,10 +103,10 @@ std::uint64_t ChangeLog::position(std::string_view token) const {
   const char* last = token.data() + token.size();
   if (token.size() > 64 || colon != epoch_.size() || std::from_chars(token.data() + colon + 1, last, value).ptr != last ||
       colon + 1 == token.size()) {
-    throw sdk::Failure(ROOST_INVALID, "store-sqlite: this is not a resume token");
+    throw sdk::Failure(ROOST_INVALID, "store: this is not a resume token");
   }
   if (token.substr(0, colon) != epoch_ || value < first_ || value > end) {
-    throw sdk::Failure(ROOST_EXPIRED, "store-sqlite: the resume token is too old: scan again, then watch from the empty one");
+    throw sdk::Failure(ROOST_EXPIRED, "store: the resume token is too old: scan again, then watch from the empty one");
   }
   return value;
 }
@@ -91,16 +114,20 @@ std::uint64_t ChangeLog::position(std::string_view token) const {
 void ChangeLog::watch(const sdk::Call& call, std::string_view resume, sdk::Sink& sink) {
   const Watcher watcher(*this);
   std::uint64_t at = 0;
+  std::string epoch;
   {
     const std::lock_guard lock(mutex_);
+    check_running();
     at = position(resume);
+    epoch = epoch_;
   }
   for (;;) {
     watcher.clear();
     std::vector<Changed> found;
     {
       const std::lock_guard lock(mutex_);
-      if (at < first_) throw sdk::Failure(ROOST_EXPIRED, "store-sqlite: the watch fell behind: scan again");
+      check_running();
+      if (epoch != epoch_ || at < first_) throw sdk::Failure(ROOST_EXPIRED, "store: the watch fell behind: scan again");
       const auto begin = entries_.begin() + static_cast<std::ptrdiff_t>(at - first_);
       const auto count = std::min<std::size_t>(kEmittedAtOnce, static_cast<std::size_t>(entries_.end() - begin));
       found.assign(begin, begin + static_cast<std::ptrdiff_t>(count));
@@ -109,10 +136,10 @@ void ChangeLog::watch(const sdk::Call& call, std::string_view resume, sdk::Sink&
       for (const Changed& change : found) {
         if (!sink.emit(change.name, {}, change.revision)) return;
       }
-      return sink.resume(token(at + found.size()));
+      return sink.resume(token(epoch, at + found.size()));
     }
-    if (call.wait(watcher.fd(), POLLIN) == 0) return sink.resume(token(at));
+    if (call.wait(watcher.fd(), POLLIN) == 0) return sink.resume(token(epoch, at));
   }
 }
 
-}  // namespace roost::store_sqlite
+}  // namespace roost::store

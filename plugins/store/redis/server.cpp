@@ -1,0 +1,373 @@
+#include "store/redis/server.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <thread>
+
+#include "store/redis/layout.hpp"
+
+namespace roost::store_redis {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr int kSchema = 1;
+constexpr std::size_t kIdleMax = 32;
+constexpr milliseconds kConnectTime{3'000};   // to one address
+constexpr milliseconds kSentinelTime{1'000};  // to one Sentinel
+constexpr milliseconds kMargin{30};           // that WAIT ends before the call does
+
+sdk::Failure unavailable(const std::string& what) { return {ROOST_UNAVAILABLE, "store-redis: " + what, 500}; }
+sdk::Failure unknown(const std::string& what) {
+  return {ROOST_OUTCOME_UNKNOWN, "store-redis: whether the change was made is not known: " + what};
+}
+
+bool older_than_6_2(const std::string& version) {
+  int major = 0, minor = 0;
+  const char* last = version.data() + version.size();
+  const auto first = std::from_chars(version.data(), last, major);
+  if (first.ec == std::errc() && first.ptr != last) (void)std::from_chars(first.ptr + 1, last, minor);
+  return major < 6 || (major == 6 && minor < 2);
+}
+
+milliseconds backoff(int attempt) { return milliseconds(std::min(20 << std::min(attempt, 5), 500)); }
+
+bool late(const Reply& reply) {
+  if (!reply->isArray()) return false;
+  const std::vector<Reply> list = items(reply);
+  return list.size() == 2 && text(list[0]) == "LATE";
+}
+
+}  // namespace
+
+Server::Server(Settings settings, sdk::Log log)
+    : settings_(std::move(settings)), log_(log), tls_(make_tls_context(settings_.tls)) {}
+
+void Server::note(const std::string& problem) {
+  const std::lock_guard lock(state_mutex_);
+  if (problem == problem_) return;
+  if (problem.empty())
+    log_.info("store-redis: Redis answers again");
+  else
+    log_.error(problem);
+  problem_ = problem;
+}
+
+// ---- the pool -------------------------------------------------------------------------------------------------------------
+
+std::unique_ptr<Connection> Server::take(const Until& until) {
+  {
+    const std::lock_guard lock(pool_mutex_);
+    while (!idle_.empty()) {
+      std::unique_ptr<Connection> connection = std::move(idle_.back());
+      idle_.pop_back();
+      if (connection->usable()) return connection;
+    }
+  }
+  return connect(until);
+}
+
+void Server::give(std::unique_ptr<Connection> connection) {
+  if (connection->broken()) return;
+  std::string fit;
+  {
+    const std::lock_guard lock(fit_mutex_);
+    fit = fit_run_id_;
+  }
+  const std::lock_guard lock(pool_mutex_);
+  if (connection->facts().run_id == fit && idle_.size() < kIdleMax) idle_.push_back(std::move(connection));
+}
+
+void Server::drop() {
+  {
+    const std::lock_guard lock(pool_mutex_);
+    idle_.clear();
+  }
+  const std::lock_guard lock(place_mutex_);
+  master_.reset();
+}
+
+// ---- finding and checking the master ---------------------------------------------------------------------------------------
+
+Address Server::locate(const Until& until) {
+  if (settings_.sentinels.empty()) return settings_.address;
+  {
+    const std::lock_guard lock(place_mutex_);
+    if (master_) return *master_;
+  }
+  const Address found = ask_sentinels(until);
+  const std::lock_guard lock(place_mutex_);
+  master_ = found;
+  return found;
+}
+
+Address Server::ask_sentinels(const Until& until) {
+  std::string why;
+  for (const Address& address : settings_.sentinels) {
+    try {
+      const Until part = until.at_most(kSentinelTime);
+      const auto sentinel = Connection::to_sentinel(address, settings_, tls_, part);
+      const Reply reply = sentinel->ask(command({"SENTINEL", "GET-MASTER-ADDR-BY-NAME", settings_.master_name}), part);
+      if (is_null(reply)) {
+        why = address.text() + " knows no master \"" + settings_.master_name + "\"";
+        continue;
+      }
+      const std::vector<std::string> place = texts(reply);
+      if (place.size() != 2) throw ProtocolError("an address that is none");
+      return parse_address((place[0].find(':') == std::string::npos ? place[0] : "[" + place[0] + "]") + ":" + place[1]);
+    } catch (const ServerError& e) {
+      why = failure(e, "Sentinel " + address.text()).what();
+    } catch (const std::runtime_error& e) {
+      why = "Sentinel " + address.text() + ": " + e.what();
+    }
+    until.check();
+  }
+  throw unavailable("no Sentinel names a master: " + why);
+}
+
+std::unique_ptr<Connection> Server::connect(const Until& until) {
+  const Address address = locate(until);
+  std::unique_ptr<Connection> connection;
+  try {
+    connection = Connection::to_server(address, settings_, tls_, until.at_most(kConnectTime));
+    qualify(*connection, until);
+  } catch (const ServerError& e) {
+    drop();
+    throw failure(e, address.text());
+  } catch (const ConnectionLost& e) {
+    drop();
+    until.check();
+    throw unavailable(address.text() + ": " + e.what());
+  } catch (const ProtocolError& e) {
+    drop();
+    throw unavailable(address.text() + ": " + e.what());
+  }
+  return connection;
+}
+
+void Server::qualify(Connection& connection, const Until& until) {
+  const ServerFacts& facts = connection.facts();
+  const std::string where = connection.address().text();
+  if (facts.role != "master") {
+    drop();  // whoever named it may know better by now
+    throw unavailable(where + " is no master but a " + facts.role +
+                      (settings_.sentinels.empty() ? ": name the master, or use Sentinel" : ": a failover is under way"));
+  }
+  const std::lock_guard lock(fit_mutex_);
+  if (facts.run_id == fit_run_id_) return;
+  if (older_than_6_2(facts.version))
+    throw sdk::Failure(ROOST_UNSUPPORTED, "store-redis: " + where + " is Redis " + facts.version + ": 6.2 or later is needed");
+  if (facts.mode == "cluster")
+    throw sdk::Failure(
+        ROOST_UNSUPPORTED,
+        "store-redis: " + where + " is a Redis Cluster, which is not supported: use one master, with Sentinel for failover");
+  check_schema(connection, until);
+  check_durability(connection, until);
+  if (!fit_run_id_.empty()) {
+    log_.warn("store-redis: " + where + " is another Redis, or the same one started anew: caches are filled again");
+    const std::lock_guard pool(pool_mutex_);
+    idle_.clear();
+  }
+  fit_run_id_ = facts.run_id;
+}
+
+void Server::check_schema(Connection& connection, const Until& until) {
+  const std::string key = schema_key(settings_.key_prefix);
+  Reply reply = connection.ask(command({"GET", key}), until);
+  if (is_null(reply)) {
+    (void)connection.ask(command({"SET", key, std::to_string(kSchema), "NX"}), until);
+    reply = connection.ask(command({"GET", key}), until);
+  }
+  const std::string version = is_null(reply) ? std::string("nothing") : text(reply);
+  int number = 0;
+  const auto parsed = std::from_chars(version.data(), version.data() + version.size(), number);
+  if (parsed.ec != std::errc() || parsed.ptr != version.data() + version.size() || number < 1)
+    throw sdk::Failure(ROOST_INVALID, "store-redis: " + key + " holds \"" + version.substr(0, 40) +
+                                          "\" instead of a version: is key_prefix somebody else's?");
+  if (number > kSchema)
+    throw sdk::Failure(ROOST_UNSUPPORTED, "store-redis: the data is of version " + version +
+                                              ", made by a newer Roost; this one knows " + std::to_string(kSchema));
+}
+
+int Server::promotable(const Connection& connection, const Until& until) {
+  if (settings_.sentinels.empty()) return connection.facts().replicas;
+  for (const Address& address : settings_.sentinels) {
+    try {
+      const Until part = until.at_most(kSentinelTime);
+      const auto sentinel = Connection::to_sentinel(address, settings_, tls_, part);
+      int count = 0;
+      for (const Reply& replica : items(sentinel->ask(command({"SENTINEL", "REPLICAS", settings_.master_name}), part))) {
+        const std::vector<std::string> fields = texts(replica);
+        const auto priority = std::find(fields.begin(), fields.end(), "slave-priority");
+        if (priority == fields.end() || priority + 1 == fields.end() || *(priority + 1) != "0") ++count;
+      }
+      return count;
+    } catch (const std::runtime_error&) {  // the next one
+    }
+  }
+  throw unavailable("no Sentinel says which replicas there are");
+}
+
+void Server::check_durability(Connection& connection, const Until& until) {
+  required_replicas_ = settings_.wait_replicas >= 0 ? settings_.wait_replicas : promotable(connection, until);
+  const std::string info = text(connection.ask(command({"INFO", "persistence"}), until));
+  const std::string memory = text(connection.ask(command({"INFO", "memory"}), until));
+  const std::string replication = text(connection.ask(command({"INFO", "replication"}), until));
+  present_replicas_ = std::max(0, std::atoi(info_field(replication, "connected_slaves").c_str()));
+  std::string weak;
+  const auto add = [&](const std::string& what) { weak += (weak.empty() ? "" : "; ") + what; };
+  if (info_field(info, "aof_enabled") != "1") {
+    add("appendonly is off: a crash loses what was written since the last snapshot");
+  } else {
+    try {
+      const auto fsync = texts(connection.ask(command({"CONFIG", "GET", "appendfsync"}), until));
+      if (required_replicas_ == 0 && (fsync.size() != 2 || fsync[1] != "always"))
+        add("appendfsync is " + (fsync.size() == 2 ? fsync[1] : "unknown") + ": a power cut can lose the last second or more");
+    } catch (const ServerError&) {
+      if (required_replicas_ == 0) add("appendfsync cannot be read (CONFIG GET is not allowed): it should be `always`");
+    }
+  }
+  const std::string policy = info_field(memory, "maxmemory_policy");
+  if (info_field(memory, "maxmemory") != "0" && policy != "noeviction")
+    add("maxmemory-policy is " + policy + ": data is thrown away when memory is short; it should be noeviction");
+  const std::lock_guard lock(state_mutex_);
+  const bool refuse = settings_.durability == Durability::refuse && !weak.empty();
+  refusal_ = refuse ? "acknowledged changes could be lost, and store.config.durability says to refuse that: " + weak : "";
+  if (weak == weakness_) return;
+  weakness_ = weak;
+  if (weak.empty())
+    log_.info("store-redis: what is acknowledged is durable");
+  else if (settings_.durability != Durability::ignore)
+    log_.warn("store-redis: acknowledged changes could be lost: " + weak);
+}
+
+void Server::inspect(const Until& until) {
+  std::unique_ptr<Connection> connection = take(until);
+  try {
+    check_durability(*connection, until);
+  } catch (const ServerError& e) {
+    throw failure(e, connection->address().text());
+  } catch (const std::runtime_error& e) {
+    if (dynamic_cast<const sdk::Failure*>(&e)) throw;
+    drop();
+    throw unavailable(connection->address().text() + ": " + e.what());
+  }
+  give(std::move(connection));
+}
+
+void Server::refuse_if_not_durable() const {
+  {
+    const std::lock_guard lock(state_mutex_);
+    if (!refusal_.empty()) throw sdk::Failure(ROOST_UNAVAILABLE, "store-redis: " + refusal_, 5'000);
+  }
+  if (present_replicas_ < required_replicas_)
+    throw sdk::Failure(ROOST_UNAVAILABLE,
+                       "store-redis: " + std::to_string(present_replicas_) + " of " + std::to_string(required_replicas_) +
+                           " replicas are connected, and a change is acknowledged only once all have it (wait_replicas)",
+                       1'000);
+}
+
+// ---- running scripts ------------------------------------------------------------------------------------------------------
+
+std::vector<Reply> Server::run(Connection& connection, const Script& script, const Invoke& invoke, const Until& until,
+                               int replicas) {
+  const Invocation what = invoke(connection);
+  const auto request = [&](const std::string& verb, const std::string& name) {
+    Command made(verb);
+    made.add(name).add(std::to_string(what.keys.size()));
+    for (const std::string& key : what.keys) made.add(key);
+    for (const std::string& argument : what.arguments) made.add(argument);
+    return made;
+  };
+  std::vector<Command> requests{request("EVALSHA", script.sha())};
+  if (replicas > 0) {
+    const auto time = std::max(milliseconds(1), until.remaining() - kMargin);
+    requests.push_back(command({"WAIT", std::to_string(replicas), std::to_string(time.count())}));
+  }
+  std::vector<Reply> replies = connection.exchange(requests, until);
+  try {
+    (void)checked(replies[0]);
+  } catch (const ServerError& e) {
+    if (e.word() != "NOSCRIPT") throw;
+    requests[0] = request("EVAL", script.text());  // which keeps it for the next time
+    replies = connection.exchange(requests, until);
+    (void)checked(replies[0]);
+  }
+  if (replicas > 0) (void)checked(replies[1]);
+  return replies;
+}
+
+Reply Server::read(const Script& script, const Invoke& invoke, const Until& until) {
+  for (int attempt = 0;; ++attempt) {
+    until.check();
+    std::unique_ptr<Connection> connection = take(until);
+    const std::string where = connection->address().text();
+    try {
+      Reply reply = run(*connection, script, invoke, until, 0)[0];
+      give(std::move(connection));
+      return reply;
+    } catch (const ServerError& e) {
+      if (look_elsewhere(e))
+        drop();
+      else
+        give(std::move(connection));
+      throw failure(e, where);
+    } catch (const ConnectionLost& e) {
+      drop();  // the others have most likely ended as well
+      until.check();
+      if (attempt > 0) throw unavailable(where + ": " + e.what());
+    }
+  }
+}
+
+Reply Server::write(const Script& script, const Invoke& invoke, Until until) {
+  std::string uncertain;  // why, once a request had left and nobody knows what became of it
+  for (int attempt = 0;; ++attempt) {
+    if (uncertain.empty()) {
+      until.check();
+      refuse_if_not_durable();
+    } else {
+      until.pause(backoff(attempt));
+      if (until.over()) throw unknown(uncertain);
+    }
+    std::unique_ptr<Connection> connection;
+    try {
+      connection = take(until);
+    } catch (const sdk::Failure& e) {
+      if (uncertain.empty()) throw;
+      uncertain = e.what();
+      continue;
+    }
+    const std::string where = connection->address().text();
+    const int replicas = required_replicas_;
+    until.keep_waiting();
+    try {
+      const std::vector<Reply> replies = run(*connection, script, invoke, until, replicas);
+      if (late(replies[0])) {
+        // Our idea of the server's clock was off, or the time is over. Nothing was done, by an earlier sending neither.
+        connection->set_clock(std::stoll(text(items(replies[0])[1])));
+        give(std::move(connection));
+        uncertain.clear();
+        if (attempt > 3) throw sdk::Failure(ROOST_DEADLINE, "the deadline passed");
+        continue;
+      }
+      if (replicas > 0 && integer(replies[1]) < replicas) {
+        present_replicas_ = static_cast<int>(integer(replies[1]));
+        uncertain = where + " has it, but " + std::to_string(integer(replies[1])) + " of " + std::to_string(replicas) +
+                    " replicas confirmed it";
+        continue;
+      }
+      give(std::move(connection));
+      return replies[0];
+    } catch (const ServerError& e) {
+      if (look_elsewhere(e)) drop();
+      if (uncertain.empty()) throw failure(e, where);
+      uncertain = failure(e, where).what();
+    } catch (const ConnectionLost& e) {
+      drop();
+      uncertain = where + ": " + e.what();
+    }
+  }
+}
+
+}  // namespace roost::store_redis

@@ -1,0 +1,87 @@
+// Server: the Redis we write to: found (by its address or by Sentinels), checked (role, version, schema, durability) and spoken
+// to through a pool of connections. Invariants: a connection is used only while its server is the one last found fit; a write is
+// acknowledged only once every replica that could be promoted has it; a write whose answer was lost is sent again until its fate
+// is known. Thread safety: any thread.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "store/redis/connection.hpp"
+#include "store/redis/scripts.hpp"
+#include "store/redis/settings.hpp"
+
+namespace roost::store_redis {
+
+// Keys, then arguments, of a script, for the connection that it will run on.
+struct Invocation {
+  std::vector<std::string> keys;
+  std::vector<std::string> arguments;
+};
+using Invoke = std::function<Invocation(const Connection& connection)>;
+
+class Server {
+ public:
+  Server(Settings settings, sdk::Log log);
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  // A script that changes nothing. Throws Failure.
+  [[nodiscard]] Reply read(const Script& script, const Invoke& invoke, const Until& until);
+  // A script that may be repeated: it finds that it ran before, and answers the same. Answers once that is durable as configured.
+  // Throws Failure; OUTCOME_UNKNOWN where the time was over first.
+  [[nodiscard]] Reply write(const Script& script, const Invoke& invoke, Until until);
+
+  // A new connection to the present master, checked. Throws Failure.
+  [[nodiscard]] std::unique_ptr<Connection> connect(const Until& until);
+  // Looks again at the server's settings and replicas. Throws Failure.
+  void inspect(const Until& until);
+
+  // Logs a problem once, and that it is over.
+  void note(const std::string& problem);
+  [[nodiscard]] const Settings& settings() const { return settings_; }
+  [[nodiscard]] int required_replicas() const { return required_replicas_; }
+
+ private:
+  [[nodiscard]] std::unique_ptr<Connection> take(const Until& until);
+  void give(std::unique_ptr<Connection> connection);
+  void drop();  // every idle connection, and where the master is
+
+  [[nodiscard]] Address locate(const Until& until);
+  [[nodiscard]] Address ask_sentinels(const Until& until);
+  void qualify(Connection& connection, const Until& until);
+  void check_schema(Connection& connection, const Until& until);
+  void check_durability(Connection& connection, const Until& until);
+  [[nodiscard]] int promotable(const Connection& connection, const Until& until);
+  void refuse_if_not_durable() const;
+
+  [[nodiscard]] std::vector<Reply> run(Connection& connection, const Script& script, const Invoke& invoke, const Until& until,
+                                       int replicas);
+
+  const Settings settings_;
+  const sdk::Log log_;
+  const Poco::Net::Context::Ptr tls_;
+
+  std::mutex pool_mutex_;
+  std::vector<std::unique_ptr<Connection>> idle_;
+  std::uint64_t generation_ = 0;  // of the idle ones
+
+  std::mutex place_mutex_;
+  std::optional<Address> master_;
+
+  std::mutex fit_mutex_;
+  std::string fit_run_id_;  // the server that was checked last
+
+  mutable std::mutex state_mutex_;
+  std::string problem_;   // as logged last; empty: none
+  std::string weakness_;  // of its durability, as logged last
+  std::string refusal_;   // why commits are refused; empty: they are not
+  std::atomic<int> required_replicas_{0};
+  std::atomic<int> present_replicas_{0};
+};
+
+}  // namespace roost::store_redis
