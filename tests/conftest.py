@@ -9,6 +9,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent / "support"))
 
 def pytest_addoption(parser):
     parser.addoption("--roost-build", default="build/release", help="the build directory whose programs are tested")
+    parser.addoption("--store", default="sqlite", choices=("sqlite", "redis"), help="where the daemons under test keep their documents")
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +17,20 @@ def build(request):
     path = pathlib.Path(request.config.getoption("--roost-build")).resolve()
     assert (path / "bin/roostd").exists(), f"{path}/bin/roostd is missing: ./dev build"
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def store(request):
+    """With --store redis: one Redis for all daemons, a key prefix for each."""
+    if request.config.getoption("--store") == "sqlite":
+        yield None
+        return
+    import roost
+    from redis import Redis
+    with Redis() as server:
+        roost.Daemon.redis = server
+        yield server
+        roost.Daemon.redis = None
 
 
 @pytest.fixture

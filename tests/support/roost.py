@@ -49,6 +49,8 @@ class Answer:
 class Daemon:
     """Use as a context manager. `overrides` are ROOST_* variables; `workload` a tiny HTTP server instead of VS Code."""
 
+    redis = None  # where the documents are, if not in a file of the daemon's own
+
     def __init__(self, build, overrides=None, vscode=False, directory=None):
         self.build = pathlib.Path(build).resolve()
         self.directory = pathlib.Path(directory or tempfile.mkdtemp(prefix="roost-t-"))
@@ -67,6 +69,9 @@ class Daemon:
         if not vscode:
             self.environment["ROOST_COMPUTE__CONFIG__COMMAND"] = json.dumps(
                 ["/usr/bin/python3", "-c", WORKLOAD, "{socket}", "{workspace}"])
+        if self.redis:
+            self.environment["ROOST_STORE__PLUGIN"] = "store-redis"
+            self.environment["ROOST_STORE__CONFIG"] = json.dumps({"address": self.redis.socket, "key_prefix": self.directory.name})
         self.environment.update(overrides or {})
 
     # ---- its life
