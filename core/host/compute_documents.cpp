@@ -110,6 +110,10 @@ Result<Json> backup_for_task(const Json& description, const Manifest& manifest, 
     }
     wanted.set(found->first, found->second);
   }
+  for (const auto& [name, value] : description["secret_values"].members()) {
+    if (!value.is_string()) return wrong("secret_values", "texts");
+    wanted.set(name, value);
+  }
   Json backup =
       Json::object({{"manifest", manifest.path.string()}, {"config", description["config"]}, {"secrets", std::move(wanted)}});
   backup.set("mounts", description["mounts"].is_array() ? description["mounts"] : Json::array());

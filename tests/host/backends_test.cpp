@@ -265,6 +265,12 @@ TEST(BackupForTask, CarriesOnlyTheSecretsThatAreNamed) {
   const auto made = backup_for_task(*Json::parse(R"({"config":{},"secrets":["key"]})"), manifest, secrets);
   ASSERT_TRUE(made.ok());
   EXPECT_EQ((*made)["secrets"].dump(), R"({"key":"k"})");
+  const auto held =
+      backup_for_task(*Json::parse(R"({"config":{},"secrets":["key"],"secret_values":{"token":"t"}})"), manifest, secrets);
+  ASSERT_TRUE(held.ok());
+  EXPECT_EQ((*held)["secrets"]["token"].as_string(), "t");  // what the plugin holds itself goes with what was configured
+  EXPECT_EQ((*held)["secrets"].members().size(), 2u);
+  EXPECT_FALSE(backup_for_task(*Json::parse(R"({"config":{},"secret_values":{"token":1}})"), manifest, secrets).ok());
   const auto missing = backup_for_task(*Json::parse(R"({"config":{},"secrets":["absent"]})"), manifest, secrets);
   ASSERT_FALSE(missing.ok());
   EXPECT_THAT(missing.error().message, HasSubstr("backup.secrets.absent"));

@@ -59,10 +59,10 @@ struct Circumstances {
 
 class BackupPlugin {
  public:
-  static Result<std::unique_ptr<BackupPlugin>> open(const std::string& name, const Json& config) {
+  static Result<std::unique_ptr<BackupPlugin>> open(const std::string& name, const Json& config, const Secrets& secrets = {}) {
     ROOST_TRY(PluginHandle plugin,
               load_plugin(std::filesystem::path(ROOST_PLUGIN_DIR) / (name + ".roost.json"), PluginKind::backup, test_host()));
-    ROOST_TRY(auto instance, Instance::open(std::move(plugin), "test", config, {}, minute()));
+    ROOST_TRY(auto instance, Instance::open(std::move(plugin), "test", config, secrets, minute()));
     auto opened = std::unique_ptr<BackupPlugin>(new BackupPlugin);
     opened->instance_ = std::move(instance);
     return opened;

@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "plugins/backup/backup_plugin.hpp"
+#include "plugins/backup/s3_servers.hpp"
 
 namespace roost::backup_test {
 namespace {
@@ -26,11 +27,13 @@ constexpr std::uint64_t kMiB = 1u << 20;
 
 // How a plugin differs from another, where the contract lets it.
 struct Quirks {
+  std::string label;
   std::string plugin;
   std::function<Json(const std::string& directory)> config;  // a store of its own in that directory
   std::function<std::size_t(const std::string& directory)>
-      unfinished;             // how many unfinished objects lie in the store; null: it cannot be seen
-  bool fills_a_disk = false;  // its storage is the directory's file system
+      unfinished;  // how many unfinished objects lie in the store; null: it cannot be seen
+  Secrets secrets = {};
+  std::function<std::string()> missing = [] { return std::string(); };  // why it cannot be tested here
 };
 
 std::vector<std::string> names_of(const Result<std::vector<Listed>>& listed) {
@@ -42,9 +45,13 @@ std::vector<std::string> names_of(const Result<std::vector<Listed>>& listed) {
 
 class BackupSuite : public ::testing::TestWithParam<Quirks> {
  protected:
-  void SetUp() override { plugin_ = open(); }
+  void SetUp() override {
+    if (const std::string missing = GetParam().missing(); !missing.empty()) GTEST_SKIP() << missing;
+    config_ = GetParam().config(directory_.path());
+    plugin_ = open();
+  }
   std::unique_ptr<BackupPlugin> open() {
-    auto opened = BackupPlugin::open(GetParam().plugin, GetParam().config(directory_.path()));
+    auto opened = BackupPlugin::open(GetParam().plugin, config_, GetParam().secrets);
     EXPECT_TRUE(opened.ok()) << opened.error().message;
     return opened.ok() ? *std::move(opened) : nullptr;
   }
@@ -56,8 +63,12 @@ class BackupSuite : public ::testing::TestWithParam<Quirks> {
   }
 
   TempDir directory_;
+  Json config_;
   std::unique_ptr<BackupPlugin> plugin_;
 };
+
+// Those whose storage is the directory's file system.
+class BackupSuiteOnDisk : public BackupSuite {};
 
 TEST_P(BackupSuite, WhatWasPutInPartsIsReadInRanges) {
   const std::string data = noise(3 * kMiB + 12345);
@@ -189,7 +200,7 @@ TEST_P(BackupSuite, WhatItDescribesOpensTheSameStore) {
   ASSERT_TRUE(described.ok()) << described.error().message;
   EXPECT_TRUE((*described)["secrets"].is_array());
   EXPECT_TRUE((*described)["mounts"].is_array());
-  const auto task = BackupPlugin::open(GetParam().plugin, (*described)["config"]);
+  const auto task = BackupPlugin::open(GetParam().plugin, (*described)["config"], GetParam().secrets);
   ASSERT_TRUE(task.ok()) << task.error().message;
   EXPECT_EQ(*(*task)->read("a.zip", 0, 10), "data");
 }
@@ -327,8 +338,7 @@ TEST_P(BackupSuite, ABeginDoesNotDisturbALivingWriterOfTheSameName) {
 }
 
 // On a file system of 4 MiB where this process may mount one, else under a limit of the file size.
-TEST_P(BackupSuite, AFullDiskIsExhaustedWithNumbersAndLeavesNothing) {
-  if (!GetParam().fills_a_disk) GTEST_SKIP() << "its storage has no disk of ours to fill";
+TEST_P(BackupSuiteOnDisk, AFullDiskIsExhaustedWithNumbersAndLeavesNothing) {
   plugin_.reset();
   const int status = in_child(
       [&](const auto&) {
@@ -360,17 +370,26 @@ std::size_t hidden_files(const std::string& directory) {
   return count;
 }
 
-INSTANTIATE_TEST_SUITE_P(Plugins, BackupSuite,
-                         ::testing::Values(Quirks{"backup-directory",
-                                                  [](const std::string& directory) {
-                                                    return Json::object({{"path", directory}});
-                                                  },
-                                                  hidden_files, true}),
-                         [](const auto& tested) {
-                           std::string name = tested.param.plugin;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+const Quirks kDirectory{"directory", "backup-directory",
+                        [](const std::string& directory) {
+                          return Json::object({{"path", directory}});
+                        },
+                        hidden_files};
+
+Quirks s3_quirks(const std::string& server) {
+  return {server,
+          "backup-s3",
+          [server](const std::string&) { return s3_config(s3_server(server).endpoint(), make_bucket(s3_server(server))); },
+          nullptr,
+          s3_secrets(),
+          s3_missing};
+}
+
+std::string label_of(const ::testing::TestParamInfo<Quirks>& tested) { return tested.param.label; }
+
+INSTANTIATE_TEST_SUITE_P(Plugins, BackupSuite, ::testing::Values(kDirectory, s3_quirks("versitygw"), s3_quirks("moto")),
+                         label_of);
+INSTANTIATE_TEST_SUITE_P(Plugins, BackupSuiteOnDisk, ::testing::Values(kDirectory), label_of);
 
 }  // namespace
 }  // namespace roost::backup_test
