@@ -6,6 +6,7 @@
   {"do": "lose"}                                      passes the request on, then hangs up without the answer
   {"do": "cut"}                                       hangs up without passing it on
   {"do": "hang"}                                      neither passes it on nor answers
+  {"do": "hold"}                                      passes it on once RULES.release is there, and notes the status in RULES.held
   {"do": "event", "body": {...}}                      a watch: 200 and this one event, then the end
   {"do": "token", "token": "x"}                       401 unless the request bears that token; nothing else is passed on
   {"do": "kill", "pid": 1, "when": "before"}          kill -9 of that process before or after the request is passed on
@@ -63,6 +64,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(200, rule["body"])
         if do == "hang":
             time.sleep(60)
+        while do == "hold" and not os.path.exists(rules_file + ".release"):
+            time.sleep(0.02)
         if do == "kill" and rule["when"] == "before":
             os.kill(rule["pid"], signal.SIGKILL)
             do = "cut"
@@ -75,6 +78,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         headers["Authorization"] = "Bearer " + token
         connection.request(self.command, self.path, body or None, headers)
         reply = connection.getresponse()
+        if do == "hold":
+            with open(rules_file + ".held", "a") as log:
+                log.write(f"{reply.status}\n")
         if do in ("lose", "kill"):
             reply.read()
             if do == "kill":
