@@ -32,9 +32,13 @@ class Adopter : public Poco::Net::StreamSocket {
 };
 
 std::vector<SocketAddress> resolve(const Address& address) {
-  if (address.host.empty()) return {SocketAddress(Poco::Net::AddressFamily::UNIX_LOCAL, address.path)};
   std::vector<SocketAddress> out;
-  for (const auto& ip : Poco::Net::DNS::resolve(address.host).addresses()) out.emplace_back(ip, address.port);
+  if (address.host.empty()) {
+    out.emplace_back(Poco::Net::AddressFamily::UNIX_LOCAL, address.path);
+    return out;
+  }
+  const Poco::Net::HostEntry entry = Poco::Net::DNS::resolve(address.host);  // outlives the loop over what it holds
+  for (const auto& ip : entry.addresses()) out.emplace_back(ip, address.port);
   if (out.empty()) throw ConnectionLost(address.text() + " has no address");
   return out;
 }
