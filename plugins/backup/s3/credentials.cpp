@@ -74,7 +74,7 @@ std::int64_t parse_time(const std::string& text) {
   if (*end == '.') {
     for (++end; *end >= '0' && *end <= '9';) ++end;
   }
-  return *end == 'Z' || *end == '\0' ? static_cast<std::int64_t>(::timegm(&parts)) : -1;
+  return std::string_view(end) == "Z" || *end == '\0' ? static_cast<std::int64_t>(::timegm(&parts)) : -1;
 }
 
 std::optional<Credential> parse_credentials_file(std::string_view text, std::string_view profile) {

@@ -94,7 +94,8 @@ std::optional<ObjectState> Objects::look(const sdk::Call& call, std::string_view
                        response.header("etag"),
                        response.header("x-amz-version-id"),
                        response.header(kPutHeader),
-                       customer ? "customer" : response.header("x-amz-server-side-encryption")};
+                       customer ? "customer" : response.header("x-amz-server-side-encryption"),
+                       response.header("x-amz-object-lock-mode")};
   } catch (const S3Error& error) {
     if (error.status() == 404) return std::nullopt;
     throw;
@@ -155,7 +156,7 @@ void Objects::list(const sdk::Call& call, std::string_view prefix, std::string_v
       const auto size = number(entry["Size"].text);
       const std::int64_t modified = parse_time(entry["LastModified"].text);
       if (!size || modified < 0) strange("a list without sizes and times");
-      if (!item(name, {*size, modified * 1'000'000, entry["ETag"].text, {}, {}, {}}) || ++count == limit) return;
+      if (!item(name, {*size, modified * 1'000'000, entry["ETag"].text, {}, {}, {}, {}}) || ++count == limit) return;
     }
     const std::string next = page["NextContinuationToken"].text;
     if (page["IsTruncated"].text != "true") return;
@@ -170,7 +171,7 @@ void Objects::read(const sdk::Call& call, const std::string& name, std::uint64_t
   for (int tried = 1; reading.left > 0;) {
     try {
       const std::uint64_t size = read_piece(call, name, reading);
-      if (reading.stopped || reading.offset + reading.got >= size) return;
+      if (!reading.other && (reading.stopped || reading.offset + reading.got >= size)) return;
     } catch (const S3Error& error) {
       if (error.status() == 416) return;  // it ends before
       if (error.status() == 404) throw absent(name);

@@ -23,7 +23,8 @@ struct ObjectState {
   std::string etag;
   std::string version;  // empty where the bucket has none
   std::string put;
-  std::string sse;  // how the server encrypted it: as the setting, or empty
+  std::string sse;        // how the server encrypted it: as the setting, or empty
+  std::string lock_mode;  // empty: none, or it may not be seen
 };
 
 class Objects {

@@ -80,7 +80,9 @@ Pairs S3Put::object_headers() const {
 
 // The checksum that goes with bytes.
 Pairs S3Put::body_headers(const std::string& body_sha256, std::string_view body) const {
-  if (settings_.checksum == Checksum::sha256) return {{"x-amz-checksum-sha256", base64(body_sha256)}};
+  if (settings_.checksum == Checksum::sha256) {
+    return {{"x-amz-checksum-sha256", base64(body_sha256)}, {"x-amz-sdk-checksum-algorithm", "SHA256"}};
+  }
   if (settings_.checksum == Checksum::md5) return {{"Content-MD5", base64(md5(body))}};
   return {};
 }
@@ -221,6 +223,10 @@ void S3Put::confirm(const sdk::Call& call, const S3Error* error) {
   upload_.clear();  // it is ended: there is nothing to abort
   const bool whole = found->size == size_;
   const bool encrypted = settings_.sse.empty() || found->sse == settings_.sse;
+  if (whole && encrypted && !settings_.lock_mode.empty() && found->lock_mode != settings_.lock_mode) {
+    // Not shown without the right to see it (s3:GetObjectRetention), so it cannot be an error.
+    objects_->log().warn("archive " + name_ + " does not show the object lock that backup.config.object_lock asks for");
+  }
   if (whole && encrypted) return;
   objects_->remove(call, name_);  // ours, and not as it must be: nobody may take it for a backup
   if (whole) {

@@ -123,23 +123,37 @@ const S3Server& s3_server(const std::string& name) {
   return one->server();
 }
 
-std::string make_bucket(const S3Server& server, Bucket kind) {
-  const std::string name = "t-" + backup_s3::random_hex(6);
+backup_s3::HttpResponse ask_s3(const S3Server& server, const std::string& bucket, const backup_s3::S3Request& request) {
   backup_s3::Settings settings;
   settings.endpoint = {false, server.endpoint().substr(7), false};
   settings.region = "us-east-1";
-  settings.bucket = name;
+  settings.bucket = bucket;
   settings.credentials = {backup_s3::CredentialSource::secret, kS3AccessKey, kS3SecretKey, {}, {}, {}, {}, {}, {}, {}};
   backup_s3::Client client(settings, sdk::Log());
   roost_call raw{};
   raw.size = sizeof raw;
   raw.cancel_fd = -1;
   raw.deadline_ns = static_cast<std::uint64_t>(system_clock().monotonic_ns()) + 30'000'000'000;
+  return client.send(sdk::Call(&raw), request);
+}
+
+std::string make_bucket(const S3Server& server, Bucket kind) {
+  const std::string name = "t-" + backup_s3::random_hex(6);
   backup_s3::S3Request request;
   request.method = "PUT";
   if (kind == Bucket::lock) request.headers = {{"x-amz-bucket-object-lock-enabled", "true"}};
-  client.send(sdk::Call(&raw), request);
+  ask_s3(server, name, request);
   return name;
+}
+
+std::size_t unfinished_uploads(const S3Server& server, const std::string& bucket) {
+  backup_s3::S3Request request;
+  request.method = "GET";
+  request.query = {{"uploads", ""}};
+  const auto document = backup_s3::parse_xml(ask_s3(server, bucket, request).body);
+  std::size_t count = 0;
+  for (const backup_s3::Xml& child : document.value().children) count += child.name == "Upload" ? 1 : 0;
+  return count;
 }
 
 Json s3_config(const std::string& endpoint, const std::string& bucket) {
@@ -154,6 +168,11 @@ void Exchange::send(const std::string& raw) { write_all(fd_, raw); }
 void Exchange::reply(int status, const std::string& content, const std::string& more_headers) {
   send("HTTP/1.1 " + std::to_string(status) + " X\r\nContent-Length: " + std::to_string(content.size()) +
        "\r\nConnection: close\r\n" + more_headers + "\r\n" + (method == "HEAD" ? std::string() : content));
+}
+
+std::string Exchange::forward_damaged(int port) {
+  raw_.back() = static_cast<char>(raw_.back() ^ 1);
+  return forward(port);
 }
 
 std::string Exchange::forward(int port) {

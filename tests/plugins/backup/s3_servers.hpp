@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "backup/s3/client.hpp"
 #include "base/json.hpp"
 #include "host/loader.hpp"
 
@@ -31,9 +32,13 @@ struct S3Server {
 [[nodiscard]] std::string s3_missing();
 // Started at its first use. REQUIRES: s3_missing() is empty.
 [[nodiscard]] const S3Server& s3_server(const std::string& name);
+// A signed request as an administrator; throws where it fails.
+backup_s3::HttpResponse ask_s3(const S3Server& server, const std::string& bucket, const backup_s3::S3Request& request);
 // A new bucket; `lock`: with object lock, and so with versions.
 enum class Bucket { plain, lock };
 [[nodiscard]] std::string make_bucket(const S3Server& server, Bucket kind = Bucket::plain);
+
+[[nodiscard]] std::size_t unfinished_uploads(const S3Server& server, const std::string& bucket);
 
 [[nodiscard]] Json s3_config(const std::string& endpoint, const std::string& bucket);
 [[nodiscard]] Secrets s3_secrets();
@@ -48,9 +53,10 @@ class Exchange {
 
   void reply(int status, const std::string& content, const std::string& more_headers = {});
   // Passes it on to the server on `port` and answers what that answers.
-  std::string forward(int port);      // the whole answer, not yet sent
-  void send(const std::string& raw);  // bytes as they are
-  void wait_for_hangup();             // until the client gives up
+  std::string forward(int port);          // the whole answer, not yet sent
+  std::string forward_damaged(int port);  // the same, with the last byte of the body changed
+  void send(const std::string& raw);      // bytes as they are
+  void wait_for_hangup();                 // until the client gives up
   [[nodiscard]] bool has(const std::string& header, const std::string& value) const;
 
  private:
