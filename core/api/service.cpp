@@ -16,6 +16,9 @@ void Api::Impl::add_service(http::Router& router) {
 }
 
 void Api::Impl::health(const Request&, const Responder& respond, const PrincipalView&) {
+  // 200 all the same: to start this process anew would mend nothing.
+  if (const Status ready = engine_.ready(); !ready.ok())
+    return respond(http::Response::json(200, Json::object({{"status", "ok"}, {"not_ready", ready.error().message}})));
   respond(http::Response::json_text(200, "{\"status\":\"ok\"}\n"));
 }
 

@@ -30,6 +30,15 @@ void Context::note(std::atomic<bool>& health, const Error* error) {
   const bool away =
       error && (error->code == Code::unavailable || error->code == Code::deadline || error->code == Code::outcome_unknown);
   health.store(!away);
+  if (away && &health == &store_ok) {
+    const std::scoped_lock lock(store_problem_mutex_);
+    store_problem_ = error->message;
+  }
+}
+
+std::string Context::store_problem() const {
+  const std::scoped_lock lock(store_problem_mutex_);
+  return store_problem_;
 }
 
 namespace {

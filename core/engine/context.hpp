@@ -6,6 +6,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -62,6 +63,9 @@ class Context {
   void scan(std::string partition, std::string prefix, std::string after, std::uint32_t limit, Done<std::vector<Document>> done);
   void commit(Commit commit, Done<CommitResult> done);
 
+  // [any thread] What the store answered when it was last out of reach; meaningful while store_ok is false.
+  [[nodiscard]] std::string store_problem() const;
+
   // Counts a call and notes what its answer tells of the backend's health.
   template <class T>
   Done<T> counted(std::atomic<bool>& health, Done<T> done) {
@@ -82,6 +86,8 @@ class Context {
 
  private:
   void note(std::atomic<bool>& health, const Error* error);
+  mutable std::mutex store_problem_mutex_;
+  std::string store_problem_;
   std::shared_ptr<int> alive_ = std::make_shared<int>(0);
 };
 

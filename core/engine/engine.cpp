@@ -91,8 +91,12 @@ void Engine::stop(std::function<void()> stopped) {
 
 Status Engine::ready() const {
   const Context& context = impl_->context;
-  if (!impl_->loaded) return Error{Code::unavailable, "the sessions are not loaded from the store yet", 0};
-  if (!context.store_ok) return Error{Code::unavailable, "the store does not answer", 0};
+  const auto why = [&] {
+    const std::string problem = context.store_ok ? std::string() : context.store_problem();
+    return problem.empty() ? problem : ": " + problem;
+  };
+  if (!impl_->loaded) return Error{Code::unavailable, "the sessions are not loaded from the store yet" + why(), 0};
+  if (!context.store_ok) return Error{Code::unavailable, "the store does not answer" + why(), 0};
   if (impl_->leader.valid() && !context.compute_ok) return Error{Code::unavailable, "compute does not answer", 0};
   return {};
 }

@@ -98,6 +98,30 @@ Result<Lease> lease_result(WorkerCall& call) {
   return Lease{record.key, static_cast<std::uint64_t>((*state)["epoch"].as_int()), (*state)["remaining_ms"].as_int()};
 }
 
+// What is wrong with the store itself is no fault of whoever asked, and may be mended meanwhile: it is out of reach for now, for
+// the reason that it gave.
+Error of_store(Error error) {
+  switch (error.code) {
+    case Code::denied:
+    case Code::exhausted:
+    case Code::unsupported:
+    case Code::data_loss:
+      error.code = Code::unavailable;
+      error.retry_after_ms = std::max<std::uint64_t>(error.retry_after_ms, 1'000);
+      return error;
+    default: return error;
+  }
+}
+
+template <class T>
+std::function<Result<T>(WorkerCall&)> asking(std::function<Result<T>(WorkerCall&)> work) {
+  return [work = std::move(work)](WorkerCall& call) -> Result<T> {
+    Result<T> result = work(call);
+    if (!result.ok()) return of_store(result.error());
+    return result;
+  };
+}
+
 }  // namespace
 
 Result<Watched> watched_from_records(WorkerCall& call, const std::string& resume, bool partitioned) {
@@ -124,7 +148,7 @@ void StoreAdapter::get(std::string partition, std::string key, Done<Document> do
   if (const Status checked = check_key("key", key, kKeyMax); !checked.ok()) return answer(checked.error());
   submit_call<Document>(
       slot_, LaneKind::brief, timeouts_.brief_ms, "get",
-      [partition = std::move(partition), key = std::move(key)](WorkerCall& call) -> Result<Document> {
+      asking<Document>([partition = std::move(partition), key = std::move(key)](WorkerCall& call) -> Result<Document> {
         ROOST_CHECK(
             call.invoke({1, kKeyMax, kValueMax, kKeyMax + kValueMax}, [&](auto* instance, auto* raw, auto* sink, auto* error) {
               return call.plugin().store.get(instance, raw, to_bytes(partition), to_bytes(key), sink, error);
@@ -133,7 +157,7 @@ void StoreAdapter::get(std::string partition, std::string key, Done<Document> do
           return call.misbehaved("answered a get without its record");
         Record& record = call.records().front();
         return Document{std::move(record.key), std::move(record.value), record.revision};
-      },
+      }),
       std::move(answer));
 }
 
@@ -141,15 +165,15 @@ void StoreAdapter::scan(std::string partition, std::string prefix, std::string a
                         Done<std::vector<Document>> done) {
   submit_call<std::vector<Document>>(
       slot_, LaneKind::brief, timeouts_.brief_ms, "scan",
-      [partition = std::move(partition), prefix = std::move(prefix), after = std::move(after),
-       limit](WorkerCall& call) -> Result<std::vector<Document>> {
+      asking<std::vector<Document>>([partition = std::move(partition), prefix = std::move(prefix), after = std::move(after),
+                                     limit](WorkerCall& call) -> Result<std::vector<Document>> {
         ROOST_CHECK(call.invoke({limit, kKeyMax, kValueMax, std::size_t{256} << 20},
                                 [&](auto* instance, auto* raw, auto* sink, auto* error) {
                                   return call.plugin().store.scan(instance, raw, to_bytes(partition), to_bytes(prefix),
                                                                   to_bytes(after), limit, sink, error);
                                 }));
         return scan_result(call, prefix, after);
-      },
+      }),
       posted(scheduler_, std::move(done)));
 }
 
@@ -159,7 +183,7 @@ void StoreAdapter::commit(Commit commit, Done<CommitResult> done) {
   auto shared = std::make_shared<const Commit>(std::move(commit));
   submit_call<CommitResult>(
       slot_, LaneKind::brief, timeouts_.brief_ms, "commit",
-      [shared](WorkerCall& call) -> Result<CommitResult> {
+      asking<CommitResult>([shared](WorkerCall& call) -> Result<CommitResult> {
         const RawCommit raw_commit(*shared);
         const std::size_t count = raw_commit.operations.size();
         ROOST_CHECK(call.invoke({count, kKeyMax, kValueMax, count * (kKeyMax + kValueMax)}, [&](auto* instance, auto* raw,
@@ -168,34 +192,33 @@ void StoreAdapter::commit(Commit commit, Done<CommitResult> done) {
                                             RawCommit::array(raw_commit.operations), sink, error);
         }));
         return commit_result(call, *shared);
-      },
+      }),
       std::move(answer));
 }
 
 void StoreAdapter::lease(std::string name, std::string holder, int action, std::int64_t ttl_ms, Done<Lease> done) {
   submit_call<Lease>(
       slot_, LaneKind::brief, timeouts_.brief_ms, "lease",
-      [name = std::move(name), holder = std::move(holder), action, ttl_ms](WorkerCall& call) -> Result<Lease> {
+      asking<Lease>([name = std::move(name), holder = std::move(holder), action, ttl_ms](WorkerCall& call) -> Result<Lease> {
         ROOST_CHECK(call.invoke({1, kKeyMax, 4096, 8192}, [&](auto* instance, auto* raw, auto* sink, auto* error) {
           return call.plugin().store.lease(instance, raw, to_bytes(name), to_bytes(holder), action,
                                            static_cast<std::uint64_t>(ttl_ms), sink, error);
         }));
         return lease_result(call);
-      },
+      }),
       posted(scheduler_, std::move(done)));
 }
 
 void StoreAdapter::watch(std::string resume, Done<Watched> done) {
-  submit_call<Watched>(
-      slot_, LaneKind::watch, timeouts_.watch_ms, "watch",
-      [resume = std::move(resume)](WorkerCall& call) -> Result<Watched> {
-        ROOST_CHECK(call.invoke({kHintsMax, kKeyMax + kPartitionMax + 1, 4096, 64 << 20},
-                                [&](auto* instance, auto* raw, auto* sink, auto* error) {
-                                  return call.plugin().store.watch(instance, raw, to_bytes(resume), sink, error);
-                                }));
-        return watched_from_records(call, resume, true);
-      },
-      posted(scheduler_, std::move(done)));
+  submit_call<Watched>(slot_, LaneKind::watch, timeouts_.watch_ms, "watch",
+                       asking<Watched>([resume = std::move(resume)](WorkerCall& call) -> Result<Watched> {
+                         ROOST_CHECK(call.invoke({kHintsMax, kKeyMax + kPartitionMax + 1, 4096, 64 << 20},
+                                                 [&](auto* instance, auto* raw, auto* sink, auto* error) {
+                                                   return call.plugin().store.watch(instance, raw, to_bytes(resume), sink, error);
+                                                 }));
+                         return watched_from_records(call, resume, true);
+                       }),
+                       posted(scheduler_, std::move(done)));
 }
 
 }  // namespace roost

@@ -4,6 +4,7 @@ namespace roost::store_redis {
 namespace {
 
 constexpr std::size_t kReceiveBytes = 64 * 1024;
+constexpr std::chrono::seconds kLife{60};  // two clocks drift apart by a few milliseconds meanwhile
 
 std::int64_t own_ms(Until::Clock::time_point at) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(at.time_since_epoch()).count();
@@ -109,6 +110,11 @@ Reply Connection::ask(const Command& request, const Until& until) { return check
 
 std::int64_t Connection::server_ms(Until::Clock::time_point at) const { return own_ms(at) + clock_offset_ms_; }
 
-void Connection::set_clock(std::int64_t server_ms) { clock_offset_ms_ = server_ms - own_ms(Until::Clock::now()); }
+void Connection::set_clock(std::int64_t server_ms) {
+  clock_set_ = Until::Clock::now();
+  clock_offset_ms_ = server_ms - own_ms(clock_set_);
+}
+
+bool Connection::usable() const { return !broken_ && Until::Clock::now() < clock_set_ + kLife && socket_.quiet(); }
 
 }  // namespace roost::store_redis

@@ -37,7 +37,8 @@ class Connection {
   Reply ask(const Command& request, const Until& until);
 
   [[nodiscard]] bool broken() const { return broken_; }
-  [[nodiscard]] bool usable() const { return !broken_ && socket_.quiet(); }
+  // It may be used again: it is whole, and what it knows of the server's clock is not too old.
+  [[nodiscard]] bool usable() const;
   [[nodiscard]] const ServerFacts& facts() const { return facts_; }
   [[nodiscard]] const Address& address() const { return address_; }
   // The server's clock, in milliseconds since 1970, at a time of ours; not later than it really shows then.
@@ -55,6 +56,7 @@ class Connection {
   bool broken_ = false;
   ServerFacts facts_;
   std::int64_t clock_offset_ms_ = 0;
+  Until::Clock::time_point clock_set_;
 };
 
 // Throws ServerError where the reply is an error.

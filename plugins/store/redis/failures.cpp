@@ -14,7 +14,7 @@ struct Meaning {
   std::string_view advice;
 };
 
-constexpr std::array<Meaning, 24> kMeanings{{
+constexpr std::array<Meaning, 20> kMeanings{{
     {"NOAUTH", ROOST_DENIED, 5'000, "it wants a password: set the secret store.secrets.password"},
     {"WRONGPASS", ROOST_DENIED, 5'000,
      "user or password are wrong: check store.config.user and the secret store.secrets.password"},
@@ -36,11 +36,7 @@ constexpr std::array<Meaning, 24> kMeanings{{
      "a key of ours holds something else: somebody wrote to it; docs/redis.md says how to mend it"},
     {"DAMAGED", ROOST_DATA_LOSS, 0, "keys of ours are missing or were changed by hand; docs/redis.md says how to mend it"},
     {"NOSCRIPT", ROOST_UNAVAILABLE, 100, "it forgot our scripts"},
-    {"NOTREADY", ROOST_UNAVAILABLE, 1'000, ""},
-    {"EXECABORT", ROOST_UNAVAILABLE, 500, ""},
     {"UNBLOCKED", ROOST_UNAVAILABLE, 500, "it became a replica"},
-    {"NOGOODSLAVE", ROOST_UNAVAILABLE, 1'000, ""},
-    {"NOPROTO", ROOST_UNSUPPORTED, 0, ""},
 }};
 
 const Meaning* meaning(std::string_view word) {
@@ -57,6 +53,8 @@ std::string ServerError::word() const {
   const std::string_view text = what();
   const std::string first(text.substr(0, text.find(' ')));
   if (first != "ERR" || text.find("script") == std::string_view::npos) return first;
+  if (text.find("ACL failure") != std::string_view::npos || text.find("user executing the script") != std::string_view::npos)
+    return "NOPERM";
   for (std::size_t at = first.size(); at < text.size();) {
     if (!is_word(text[at])) {
       ++at;
@@ -74,13 +72,8 @@ std::string ServerError::word() const {
 sdk::Failure failure(const ServerError& error, const std::string& where) {
   const std::string told = std::string(error.what()).substr(0, 200);
   const Meaning* known = meaning(error.word());
-  if (!known) return {ROOST_INTERNAL, "store-redis: " + where + " answered: " + told};
-  std::string message = "store-redis: " + where + ": ";
-  if (known->advice.empty())
-    message += told;
-  else
-    message += std::string(known->advice) + " (" + told + ")";
-  return {known->code, message, known->retry_after_ms};
+  if (!known) return {ROOST_UNAVAILABLE, "store-redis: " + where + " answered: " + told, 1'000};
+  return {known->code, "store-redis: " + where + ": " + std::string(known->advice) + " (" + told + ")", known->retry_after_ms};
 }
 
 bool look_elsewhere(const ServerError& error) {

@@ -19,8 +19,7 @@ struct ServerError : std::runtime_error {
 
 // The connection is of no use any more; a request that had left may or may not have been done.
 struct ConnectionLost : std::runtime_error {
-  ConnectionLost(const std::string& why, bool denied_by_tls = false) : std::runtime_error(why), tls(denied_by_tls) {}
-  bool tls;  // the peer is not who it should be
+  using std::runtime_error::runtime_error;
 };
 
 // `where`: the server's address.

@@ -35,9 +35,9 @@ std::uint64_t number(const std::string& text) {
   return value;
 }
 
-// When a change that was not answered by the call's deadline is not made any more, by the server's clock.
+// From when on a change is not made any more, by the server's clock: a little before its caller's time is over.
 std::string not_after(const Connection& connection, const Until& until) {
-  return std::to_string(connection.server_ms(until.deadline()) + 1);
+  return std::to_string(connection.server_ms(until.deadline()) - 2);
 }
 
 class RedisStore : public sdk::StorePlugin {

@@ -39,7 +39,7 @@ class ReplyReader {
   void feed(std::string_view bytes);
   // The next whole reply; null where more bytes are needed. Throws ProtocolError; the reader is of no use then.
   [[nodiscard]] Reply next();
-  [[nodiscard]] bool idle() const { return open_.empty() && at_ == buffer_.size(); }  // nothing begun
+  [[nodiscard]] bool idle() const { return open_.empty() && pending_bulk_ < 0 && at_ == buffer_.size(); }  // nothing begun
 
  private:
   struct Open {

@@ -4,18 +4,18 @@
 #include <charconv>
 #include <thread>
 
-#include "store/redis/layout.hpp"
+#include "store/redis/schema.hpp"
 
 namespace roost::store_redis {
 namespace {
 
 using std::chrono::milliseconds;
 
-constexpr int kSchema = 1;
 constexpr std::size_t kIdleMax = 32;
 constexpr milliseconds kConnectTime{3'000};   // to one address
 constexpr milliseconds kSentinelTime{1'000};  // to one Sentinel
 constexpr milliseconds kMargin{30};           // that WAIT ends before the call does
+constexpr milliseconds kWaitTime{1'000};      // for replicas, before it is looked which there still are
 
 sdk::Failure unavailable(const std::string& what) { return {ROOST_UNAVAILABLE, "store-redis: " + what, 500}; }
 sdk::Failure unknown(const std::string& what) {
@@ -28,6 +28,14 @@ bool older_than_6_2(const std::string& version) {
   const auto first = std::from_chars(version.data(), last, major);
   if (first.ec == std::errc() && first.ptr != last) (void)std::from_chars(first.ptr + 1, last, minor);
   return major < 6 || (major == 6 && minor < 2);
+}
+
+// Of a list of names and values.
+std::string field(const std::vector<std::string>& fields, std::string_view name) {
+  for (std::size_t i = 0; i + 1 < fields.size(); i += 2) {
+    if (fields[i] == name) return fields[i + 1];
+  }
+  return {};
 }
 
 milliseconds backoff(int attempt) { return milliseconds(std::min(20 << std::min(attempt, 5), 500)); }
@@ -43,14 +51,14 @@ bool late(const Reply& reply) {
 Server::Server(Settings settings, sdk::Log log)
     : settings_(std::move(settings)), log_(log), tls_(make_tls_context(settings_.tls)) {}
 
-void Server::note(const std::string& problem) {
+void Server::note(std::string& last, const std::string& problem) {
   const std::lock_guard lock(state_mutex_);
-  if (problem == problem_) return;
+  if (problem == last) return;
   if (problem.empty())
-    log_.info("store-redis: Redis answers again");
+    log_.info(&last == &write_problem_ ? "store-redis: Redis takes changes again" : "store-redis: Redis answers again");
   else
     log_.error(problem);
-  problem_ = problem;
+  last = problem;
 }
 
 // ---- the pool -------------------------------------------------------------------------------------------------------------
@@ -71,7 +79,7 @@ void Server::give(std::unique_ptr<Connection> connection) {
   if (connection->broken()) return;
   std::string fit;
   {
-    const std::lock_guard lock(fit_mutex_);
+    const std::lock_guard lock(state_mutex_);
     fit = fit_run_id_;
   }
   const std::lock_guard lock(pool_mutex_);
@@ -153,55 +161,51 @@ void Server::qualify(Connection& connection, const Until& until) {
     throw unavailable(where + " is no master but a " + facts.role +
                       (settings_.sentinels.empty() ? ": name the master, or use Sentinel" : ": a failover is under way"));
   }
-  const std::lock_guard lock(fit_mutex_);
-  if (facts.run_id == fit_run_id_) return;
+  const auto is_fit = [&] {
+    const std::lock_guard lock(state_mutex_);
+    return facts.run_id == fit_run_id_;
+  };
+  if (is_fit()) return;
+  const std::unique_lock checking(fit_mutex_, until.deadline());
+  if (!checking.owns_lock()) until.check();
+  if (is_fit()) return;
   if (older_than_6_2(facts.version))
     throw sdk::Failure(ROOST_UNSUPPORTED, "store-redis: " + where + " is Redis " + facts.version + ": 6.2 or later is needed");
   if (facts.mode == "cluster")
     throw sdk::Failure(
         ROOST_UNSUPPORTED,
         "store-redis: " + where + " is a Redis Cluster, which is not supported: use one master, with Sentinel for failover");
-  check_schema(connection, until);
+  migrate(connection, settings_.key_prefix, migrations(), until);
   check_durability(connection, until);
-  if (!fit_run_id_.empty()) {
-    log_.warn("store-redis: " + where + " is another Redis, or the same one started anew: caches are filled again");
-    const std::lock_guard pool(pool_mutex_);
-    idle_.clear();
+  bool another = false;
+  {
+    const std::lock_guard lock(state_mutex_);
+    another = !fit_run_id_.empty();
+    fit_run_id_ = facts.run_id;
   }
-  fit_run_id_ = facts.run_id;
+  if (!another) return;
+  log_.warn("store-redis: " + where + " is another Redis, or the same one started anew: caches are filled again");
+  const std::lock_guard lock(pool_mutex_);
+  idle_.clear();
 }
 
-void Server::check_schema(Connection& connection, const Until& until) {
-  const std::string key = schema_key(settings_.key_prefix);
-  Reply reply = connection.ask(command({"GET", key}), until);
-  if (is_null(reply)) {
-    (void)connection.ask(command({"SET", key, std::to_string(kSchema), "NX"}), until);
-    reply = connection.ask(command({"GET", key}), until);
-  }
-  const std::string version = is_null(reply) ? std::string("nothing") : text(reply);
-  int number = 0;
-  const auto parsed = std::from_chars(version.data(), version.data() + version.size(), number);
-  if (parsed.ec != std::errc() || parsed.ptr != version.data() + version.size() || number < 1)
-    throw sdk::Failure(ROOST_INVALID, "store-redis: " + key + " holds \"" + version.substr(0, 40) +
-                                          "\" instead of a version: is key_prefix somebody else's?");
-  if (number > kSchema)
-    throw sdk::Failure(ROOST_UNSUPPORTED, "store-redis: the data is of version " + version +
-                                              ", made by a newer Roost; this one knows " + std::to_string(kSchema));
-}
-
-int Server::promotable(const Connection& connection, const Until& until) {
-  if (settings_.sentinels.empty()) return connection.facts().replicas;
+// Replicas that Sentinel could make the master now; one at least where it knows any, so that nothing is acknowledged that is on
+// one machine only. Without Sentinel, those that are connected.
+int Server::promotable(int connected, const Until& until) {
+  if (settings_.sentinels.empty()) return connected;
   for (const Address& address : settings_.sentinels) {
     try {
       const Until part = until.at_most(kSentinelTime);
       const auto sentinel = Connection::to_sentinel(address, settings_, tls_, part);
-      int count = 0;
+      int known = 0, up = 0;
       for (const Reply& replica : items(sentinel->ask(command({"SENTINEL", "REPLICAS", settings_.master_name}), part))) {
         const std::vector<std::string> fields = texts(replica);
-        const auto priority = std::find(fields.begin(), fields.end(), "slave-priority");
-        if (priority == fields.end() || priority + 1 == fields.end() || *(priority + 1) != "0") ++count;
+        if (field(fields, "slave-priority") == "0") continue;  // never promoted
+        ++known;
+        const std::string flags = field(fields, "flags");
+        if (flags.find("down") == std::string::npos && flags.find("disconnected") == std::string::npos) ++up;
       }
-      return count;
+      return std::max(up, std::min(known, 1));
     } catch (const std::runtime_error&) {  // the next one
     }
   }
@@ -209,11 +213,12 @@ int Server::promotable(const Connection& connection, const Until& until) {
 }
 
 void Server::check_durability(Connection& connection, const Until& until) {
-  required_replicas_ = settings_.wait_replicas >= 0 ? settings_.wait_replicas : promotable(connection, until);
   const std::string info = text(connection.ask(command({"INFO", "persistence"}), until));
   const std::string memory = text(connection.ask(command({"INFO", "memory"}), until));
   const std::string replication = text(connection.ask(command({"INFO", "replication"}), until));
-  present_replicas_ = std::max(0, std::atoi(info_field(replication, "connected_slaves").c_str()));
+  const int connected = std::max(0, std::atoi(info_field(replication, "connected_slaves").c_str()));
+  required_replicas_ = settings_.wait_replicas >= 0 ? settings_.wait_replicas : promotable(connected, until);
+  present_replicas_ = connected;
   std::string weak;
   const auto add = [&](const std::string& what) { weak += (weak.empty() ? "" : "; ") + what; };
   if (info_field(info, "aof_enabled") != "1") {
@@ -281,7 +286,7 @@ std::vector<Reply> Server::run(Connection& connection, const Script& script, con
   };
   std::vector<Command> requests{request("EVALSHA", script.sha())};
   if (replicas > 0) {
-    const auto time = std::max(milliseconds(1), until.remaining() - kMargin);
+    const auto time = std::clamp(until.remaining() - kMargin, milliseconds(1), kWaitTime);
     requests.push_back(command({"WAIT", std::to_string(replicas), std::to_string(time.count())}));
   }
   std::vector<Reply> replies = connection.exchange(requests, until);
@@ -297,7 +302,34 @@ std::vector<Reply> Server::run(Connection& connection, const Script& script, con
   return replies;
 }
 
+// A write of ours was not confirmed by every replica, or nobody knows: what is read now could be gone after a failover. A later
+// write that they confirm stands behind it.
+void Server::confirm(const Until& until) {
+  const int replicas = required_replicas_;
+  std::unique_ptr<Connection> connection = take(until);
+  const std::string where = connection->address().text();
+  try {
+    const std::vector<Reply> replies = connection->exchange(
+        {command({"SET", settings_.key_prefix + ":barrier", "1"}),
+         command({"WAIT", std::to_string(replicas),
+                  std::to_string(std::clamp(until.remaining() - kMargin, milliseconds(1), kWaitTime).count())})},
+        until);
+    (void)checked(replies[0]);
+    if (integer(checked(replies[1])) < replicas)
+      throw unavailable(where + ": its replicas have not confirmed the last change yet");
+    unconfirmed_ = false;
+    give(std::move(connection));
+  } catch (const ServerError& e) {
+    drop();
+    throw failure(e, where);
+  } catch (const ConnectionLost& e) {
+    drop();
+    throw unavailable(where + ": " + e.what());
+  }
+}
+
 Reply Server::read(const Script& script, const Invoke& invoke, const Until& until) {
+  if (unconfirmed_) confirm(until);
   for (int attempt = 0;; ++attempt) {
     until.check();
     std::unique_ptr<Connection> connection = take(until);
@@ -328,7 +360,11 @@ Reply Server::write(const Script& script, const Invoke& invoke, Until until) {
       refuse_if_not_durable();
     } else {
       until.pause(backoff(attempt));
-      if (until.over()) throw unknown(uncertain);
+      if (until.over()) {
+        unconfirmed_ = required_replicas_ > 0;
+        note(write_problem_, unknown(uncertain).what());
+        throw unknown(uncertain);
+      }
     }
     std::unique_ptr<Connection> connection;
     try {
@@ -352,15 +388,17 @@ Reply Server::write(const Script& script, const Invoke& invoke, Until until) {
         continue;
       }
       if (replicas > 0 && integer(replies[1]) < replicas) {
-        present_replicas_ = static_cast<int>(integer(replies[1]));
         uncertain = where + " has it, but " + std::to_string(integer(replies[1])) + " of " + std::to_string(replicas) +
                     " replicas confirmed it";
+        check_durability(*connection, until);  // which of them are still there
         continue;
       }
       give(std::move(connection));
+      note(write_problem_, "");
       return replies[0];
     } catch (const ServerError& e) {
       if (look_elsewhere(e)) drop();
+      note(write_problem_, failure(e, where).what());
       if (uncertain.empty()) throw failure(e, where);
       uncertain = failure(e, where).what();
     } catch (const ConnectionLost& e) {

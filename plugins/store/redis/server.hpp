@@ -1,7 +1,7 @@
 // Server: the Redis we write to: found (by its address or by Sentinels), checked (role, version, schema, durability) and spoken
 // to through a pool of connections. Invariants: a connection is used only while its server is the one last found fit; a write is
 // acknowledged only once every replica that could be promoted has it; a write whose answer was lost is sent again until its fate
-// is known. Thread safety: any thread.
+// is known, and where that was not found out in time, nothing is read before it is. Thread safety: any thread.
 #pragma once
 
 #include <atomic>
@@ -41,12 +41,12 @@ class Server {
   // Looks again at the server's settings and replicas. Throws Failure.
   void inspect(const Until& until);
 
-  // Logs a problem once, and that it is over.
-  void note(const std::string& problem);
+  // Logs a problem of following the changes once, and that it is over (empty).
+  void note(const std::string& problem) { note(problem_, problem); }
   [[nodiscard]] const Settings& settings() const { return settings_; }
-  [[nodiscard]] int required_replicas() const { return required_replicas_; }
 
  private:
+  void note(std::string& last, const std::string& problem);
   [[nodiscard]] std::unique_ptr<Connection> take(const Until& until);
   void give(std::unique_ptr<Connection> connection);
   void drop();  // every idle connection, and where the master is
@@ -54,10 +54,10 @@ class Server {
   [[nodiscard]] Address locate(const Until& until);
   [[nodiscard]] Address ask_sentinels(const Until& until);
   void qualify(Connection& connection, const Until& until);
-  void check_schema(Connection& connection, const Until& until);
   void check_durability(Connection& connection, const Until& until);
-  [[nodiscard]] int promotable(const Connection& connection, const Until& until);
+  [[nodiscard]] int promotable(int connected, const Until& until);
   void refuse_if_not_durable() const;
+  void confirm(const Until& until);
 
   [[nodiscard]] std::vector<Reply> run(Connection& connection, const Script& script, const Invoke& invoke, const Until& until,
                                        int replicas);
@@ -73,15 +73,17 @@ class Server {
   std::mutex place_mutex_;
   std::optional<Address> master_;
 
-  std::mutex fit_mutex_;
-  std::string fit_run_id_;  // the server that was checked last
+  std::timed_mutex fit_mutex_;  // held while a server is being checked
 
   mutable std::mutex state_mutex_;
-  std::string problem_;   // as logged last; empty: none
-  std::string weakness_;  // of its durability, as logged last
-  std::string refusal_;   // why commits are refused; empty: they are not
+  std::string fit_run_id_;     // the server that was checked last
+  std::string problem_;        // as logged last; empty: none
+  std::string write_problem_;  // the same, of changes
+  std::string weakness_;       // of its durability, as logged last
+  std::string refusal_;        // why commits are refused; empty: they are not
   std::atomic<int> required_replicas_{0};
   std::atomic<int> present_replicas_{0};
+  std::atomic<bool> unconfirmed_{false};  // a write of ours may be on the master alone
 };
 
 }  // namespace roost::store_redis

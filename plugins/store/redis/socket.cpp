@@ -2,6 +2,7 @@
 
 #include <Poco/Crypto/X509Certificate.h>
 #include <Poco/Net/DNS.h>
+#include <Poco/Net/HostEntry.h>
 #include <Poco/Net/NetException.h>
 #include <Poco/Net/SSLManager.h>
 #include <Poco/Net/StreamSocketImpl.h>
@@ -95,7 +96,7 @@ Socket::Socket(const Address& address, const Tls& tls, const Poco::Net::Context:
   } catch (const Poco::Exception& e) {
     throw ConnectionLost("cannot connect to " + address.text() + ": " + e.displayText());
   } catch (const ConnectionLost& e) {
-    throw ConnectionLost("cannot connect to " + address.text() + ": " + e.what(), e.tls);
+    throw ConnectionLost("cannot connect to " + address.text() + ": " + e.what());
   }
 }
 
@@ -141,9 +142,9 @@ void Socket::shake_hands(const std::string& name, const Poco::Net::Context::Ptr&
         break;
     }
     if (!has_name(secure.peerCertificate(), name))
-      throw ConnectionLost("its certificate is not for the name \"" + name + "\": check store.config.tls.server_name", true);
+      throw ConnectionLost("its certificate is not for the name \"" + name + "\": check store.config.tls.server_name");
   } catch (const Poco::Exception& e) {
-    throw ConnectionLost("TLS: " + e.displayText() + ": check store.config.tls.ca_file and the server's certificate", true);
+    throw ConnectionLost("TLS: " + e.displayText() + ": check store.config.tls.ca_file and the server's certificate");
   }
 }
 

@@ -55,7 +55,7 @@ roost_array as_array(const std::vector<Grown<T>>& items) {
 
 }  // namespace
 
-StoreDriver::StoreDriver(const std::string& plugin, const Json& config) {
+StoreDriver::StoreDriver(const std::string& plugin, const Json& config, const Secrets& secrets) {
   auto manifest = find_manifest({ROOST_PLUGIN_DIR}, plugin);
   if (!manifest.ok()) {
     opened_ = manifest.error();
@@ -66,7 +66,7 @@ StoreDriver::StoreDriver(const std::string& plugin, const Json& config) {
     opened_ = loaded.error();
     return;
   }
-  auto opened = Instance::open(*loaded, "test", config, {}, deadline(20'000));
+  auto opened = Instance::open(*loaded, "test", config, secrets, deadline(20'000));
   if (opened.ok())
     instance_ = *opened;
   else

@@ -73,7 +73,7 @@ struct LeaseAnswer {
 class StoreDriver {
  public:
   // Loads the plugin and opens an instance. On failure opened() says why.
-  StoreDriver(const std::string& plugin, const Json& config);
+  StoreDriver(const std::string& plugin, const Json& config, const Secrets& secrets = {});
   explicit StoreDriver(const Quirks& quirks, const std::filesystem::path& directory)
       : StoreDriver(quirks.plugin, quirks.config(directory)) {}
   [[nodiscard]] const Status& opened() const { return opened_; }

@@ -1,0 +1,135 @@
+// Sentinel: the master is found, followed over a failover, and nothing that was acknowledged is lost by it.
+#include <signal.h>
+
+#include <atomic>
+#include <map>
+#include <thread>
+
+#include "plugins/store/redis/fixture.hpp"
+
+namespace roost::store_suite {
+namespace {
+
+class Failover : public RedisTest {
+ protected:
+  void SetUp() override {
+    for (int i = 0; i < 3; ++i) ports_.push_back(free_port());
+    for (int i = 0; i < 3; ++i) {
+      std::vector<std::string> lines{"repl-diskless-sync-delay 0"};
+      if (i > 0) lines.push_back("replicaof 127.0.0.1 " + std::to_string(ports_[0]));
+      servers_.push_back(std::make_unique<RedisServer>(directory_.path() / std::to_string(i),
+                                                       RedisServer::Options{lines, ports_[static_cast<std::size_t>(i)], false}));
+    }
+    const std::string master = "sentinel monitor roost 127.0.0.1 " + std::to_string(ports_[0]) + " 1";
+    sentinel_port_ = free_port();
+    sentinel_ = std::make_unique<RedisServer>(
+        directory_.path() / "s",
+        RedisServer::Options{{master, "sentinel down-after-milliseconds roost 500", "sentinel failover-timeout roost 3000"},
+                             sentinel_port_,
+                             true});
+    const auto replicas = [&](const std::string& what) {
+      const std::string said = sentinel_->cli({"SENTINEL", "MASTER", "roost"});
+      return has(said, what);
+    };
+    ASSERT_TRUE(eventually([&] { return replicas("num-slaves\n2\n"); })) << sentinel_->cli({"SENTINEL", "MASTER", "roost"});
+    ASSERT_TRUE(eventually([&] { return has(servers_[0]->cli({"INFO", "replication"}), "connected_slaves:2"); }));
+  }
+  [[nodiscard]] Json by_sentinel() const {
+    Json sentinels = Json::array();
+    sentinels.push("127.0.0.1:" + std::to_string(free_port()));  // one that does not answer
+    sentinels.push("127.0.0.1:" + std::to_string(sentinel_port_));
+    return Json::object({{"sentinels", std::move(sentinels)}, {"master_name", "roost"}, {"check_interval_ms", 100}});
+  }
+
+  std::vector<int> ports_;
+  std::vector<std::unique_ptr<RedisServer>> servers_;
+  int sentinel_port_ = 0;
+  std::unique_ptr<RedisServer> sentinel_;
+};
+
+TEST_F(Failover, What_was_acknowledged_is_there_after_the_master_was_killed_caches_and_lease_are_taken_anew) {
+  const auto store = open(by_sentinel());
+  ASSERT_TRUE(store->opened().ok()) << store->opened().error().message;
+  const LeaseAnswer lease = store->lease("leader", "me", ROOST_LEASE_ACQUIRE, 600'000);
+  ASSERT_TRUE(lease.status.ok()) << lease.status.error().message;
+  CallOptions soon;
+  soon.timeout_ms = 50;
+  const std::string token = store->watch("", soon)->back().value;
+  std::map<std::string, std::string> acknowledged;
+  std::mutex mutex;
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> writers;
+  for (int t = 0; t < 3; ++t) {
+    writers.emplace_back([&, t] {
+      for (int n = 0; !stop; ++n) {
+        const std::string text = std::to_string(t) + "-" + std::to_string(n);
+        const auto made = store->commit("p", {}, {append("log/", text)});
+        if (!made.ok()) continue;
+        const std::lock_guard lock(mutex);
+        acknowledged[made->front().key] = text;
+      }
+    });
+  }
+  const auto count = [&] {
+    const std::lock_guard lock(mutex);
+    return acknowledged.size();
+  };
+  ASSERT_TRUE(eventually([&] { return count() > 100; }));
+  servers_[0]->kill();
+  const std::size_t at_the_kill = count();
+  EXPECT_TRUE(eventually([&] { return count() > at_the_kill + 20; }, 60'000)) << "no writes after the failover";
+  stop = true;
+  for (std::thread& writer : writers) writer.join();
+  std::map<std::string, int> times;
+  const auto log = store->scan("p", "log/", "", 100'000);
+  ASSERT_TRUE(log.ok()) << log.error().message;
+  for (const Document& document : *log) ++times[document.value];
+  for (const auto& [text, n] : times) EXPECT_EQ(n, 1) << text;
+  for (const auto& [key, text] : acknowledged) EXPECT_EQ(store->get("p", key).value_or(Document{}).value, text) << key;
+  EXPECT_TRUE(eventually([&] { return code(store->watch(token, soon)) == Code::expired; }));
+  EXPECT_EQ(code(store->lease("leader", "me", ROOST_LEASE_RENEW, 600'000).status), Code::conflict);
+  EXPECT_GT(store->lease("leader", "me", ROOST_LEASE_ACQUIRE, 600'000).epoch, lease.epoch);
+}
+
+TEST_F(Failover, A_replica_that_does_not_confirm_means_that_nothing_is_acknowledged_and_nothing_of_it_is_read) {
+  Json settings = by_sentinel();
+  settings.set("wait_replicas", 2);
+  const auto store = open(settings);
+  ASSERT_TRUE(store->opened().ok()) << store->opened().error().message;
+  ASSERT_TRUE(store->commit("p", {}, {put("a", "1")}).ok());
+  servers_[1]->signal(SIGSTOP);
+  CallOptions options;
+  options.timeout_ms = 1'500;
+  const auto refused = store->commit("p", {}, {put("a", "2")}, options);
+  EXPECT_EQ(code(refused), Code::outcome_unknown) << why(refused);
+  EXPECT_TRUE(has(why(refused), "1 of 2 replicas")) << why(refused);
+  EXPECT_EQ(code(store->get("p", "a", options)), Code::unavailable);
+  servers_[1]->signal(SIGCONT);
+  EXPECT_TRUE(recovers(*store));
+  EXPECT_EQ(store->get("p", "a")->value, "2");
+}
+
+TEST_F(Failover, With_a_replica_down_the_rest_goes_on_and_with_all_down_nothing_is_acknowledged) {
+  const auto store = open(by_sentinel());
+  ASSERT_TRUE(store->opened().ok()) << store->opened().error().message;
+  servers_[1]->kill();
+  EXPECT_TRUE(recovers(*store));
+  servers_[2]->kill();
+  CallOptions options;
+  options.timeout_ms = 1'500;
+  ASSERT_TRUE(eventually([&] { return code(store->commit("p", {}, {put("a", "2")}, options)) == Code::unavailable; }));
+  EXPECT_TRUE(has(why(store->commit("p", {}, {put("a", "2")}, options)), "0 of 1 replicas"));
+  servers_[2]->start();
+  EXPECT_TRUE(recovers(*store));
+}
+
+TEST_F(Failover, Sentinels_that_know_no_such_master_say_so) {
+  Json settings = by_sentinel();
+  settings.set("master_name", "other");
+  const auto store = open(settings);
+  ASSERT_TRUE(store->opened().ok());
+  EXPECT_TRUE(has(why(store->get("p", "a")), "knows no master \"other\"")) << why(store->get("p", "a"));
+}
+
+}  // namespace
+}  // namespace roost::store_suite
