@@ -88,6 +88,7 @@ class Compute final : public sdk::ComputePlugin {
   JobState make_job(const sdk::Call& call, const Task& task);
   void clear_verify(const sdk::Call& call, const Task& task, const Json& present);
   void delete_job(const sdk::Call& call, const std::string& id, const JobState& job);
+  void delete_task_secret(const sdk::Call& call, const std::string& name);
 
   Settings settings_;
   sdk::Log log_;

@@ -123,6 +123,13 @@ void Compute::delete_job(const sdk::Call& call, const std::string& id, const Job
   }
 }
 
+// It may hold the keys of the backup's storage. The other tasks' goes with their Jobs, which own it.
+void Compute::delete_task_secret(const sdk::Call& call, const std::string& name) {
+  const Json options = Json::object({{"apiVersion", "v1"}, {"kind", "DeleteOptions"}});
+  const Outcome outcome = client_->send_all(call, {Request::remove(path(Kind::secret, name), options)}).front();
+  if (outcome.error != nullptr && !outcome.is(404)) throw ApiError(*outcome.error);
+}
+
 void Compute::task_remove(const sdk::Call& call, std::string_view text) {
   const TaskName name = TaskName::parse(text);
   view_->wait_until_listed(call);
@@ -130,7 +137,10 @@ void Compute::task_remove(const sdk::Call& call, std::string_view text) {
   const SessionState session = view_->session(name.id);
   const JobState* found = find_job(session, name.operation, name.attempt);
   if (found == nullptr) return;
-  if (found->task == "verify" && found->succeeded) return;  // nothing of it runs; it stays a day, for people to see
+  if (found->task == "verify" && found->succeeded) {  // nothing of it runs; it stays a day, for people to see
+    delete_task_secret(call, found->name);
+    return;
+  }
   delete_job(call, name.id, *found);
 }
 

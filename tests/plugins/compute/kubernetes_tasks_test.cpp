@@ -79,7 +79,10 @@ TEST_F(KubernetesTasks, CopiesVerifiesAndReleasesTheVolume) {
   const Json verify = task("0000beef", "verify", 2, "");
   start(*compute, verify);
   EXPECT_EQ(wait_end(*compute, verify)["state"].str(), "succeeded");
+  EXPECT_TRUE(exists(core("secrets/backup-0000beef")));
   forget(*compute, verify);
+  EXPECT_FALSE(exists(core("secrets/backup-0000beef")))
+      << "it may hold the keys of the backup's storage, and the Job stays a day";
   const Json jobs = get(batch("jobs?labelSelector=session-uuid%3D0000beef%2Cjob-type%3Dbackup"));
   ASSERT_EQ(jobs["items"].items().size(), 1u);
   remove_volume(*compute, "0000beef", uid);

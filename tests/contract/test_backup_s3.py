@@ -1,0 +1,83 @@
+"""A session's delete with its archive in S3: on two servers, over TLS and not; with the storage away, and with storage that lies."""
+import os
+import re
+import subprocess
+
+import pytest
+
+from roost import wait_for
+from s3 import ACCESS_KEY, SECRET_KEY, S3Daemon, S3Server, TrickyProxy
+
+
+def volumes(daemon, uuid):
+    return [p for p in (daemon.directory / "data").rglob(f"pvc-{uuid}") if p.is_dir()]
+
+
+def archive_of(server, uuid, directory):
+    name = server.names()[-1]  # the newest; those that were not read back well lie before it
+    assert re.fullmatch(rf"roost/workspace-{uuid}-\d{{8}}T\d{{6}}Z\.zip", name)
+    server.fetch(name, directory / "archive.zip")
+    return directory / "archive.zip"
+
+
+@pytest.mark.parametrize("name, tls", [("versitygw", True), ("moto", False)])
+def test_a_delete_ends_with_the_archive_in_the_bucket(build, tmp_path, name, tls):
+    with S3Server(name, tls) as server, S3Daemon(build, server) as daemon:
+        uuid = daemon.create()
+        large = os.urandom(20 << 20)  # several parts
+        daemon.workspace(uuid).write("notes/week.txt", b"a week's work")
+        daemon.workspace(uuid).write("large.bin", large)
+        answer = daemon.delete(f"/session/{uuid}")
+        assert answer.status == 200 and answer.json["status"] == "terminated", answer
+        assert not volumes(daemon, uuid)
+        archive = archive_of(server, uuid, tmp_path)
+        assert subprocess.run(["unzip", "-p", archive, "notes/week.txt"], capture_output=True).stdout == b"a week's work"
+        assert subprocess.run(["unzip", "-p", archive, "large.bin"], capture_output=True).stdout == large
+        assert subprocess.run(["unzip", "-tq", archive], capture_output=True).returncode == 0
+        receipt = answer.json["backup"]
+        assert receipt["archive_bytes"] == archive.stat().st_size and receipt["verified_at"], receipt
+        # The keys went to the tasks and are nowhere any more.
+        for path in [p for p in daemon.directory.rglob("*") if p.is_file()]:
+            assert SECRET_KEY.encode() not in path.read_bytes(), path
+
+
+def test_a_delete_waits_for_storage_that_is_away(build, tmp_path):
+    with S3Server("versitygw") as server, TrickyProxy(server.port) as proxy, \
+            S3Daemon(build, server, {"ROOST_HTTP__DELETE_WAIT": "1s"}, proxy.endpoint) as daemon:
+        uuid = daemon.create()
+        daemon.workspace(uuid).write("a.txt", b"kept")
+        proxy.down = True
+        assert daemon.delete(f"/session/{uuid}").status == 202
+        wait_for(lambda: proxy.refused >= 4, 60, "the storage to be asked again and again")
+        assert volumes(daemon, uuid) and daemon.session(uuid)
+        proxy.down = False
+        wait_for(lambda: daemon.session(uuid) is None, 90, "the delete to finish")
+        archive = archive_of(server, uuid, tmp_path)
+        assert subprocess.run(["unzip", "-p", archive, "a.txt"], capture_output=True).stdout == b"kept"
+
+
+def test_storage_that_gives_other_bytes_than_it_was_given_releases_nothing(build, tmp_path):
+    with S3Server("versitygw") as server, TrickyProxy(server.port) as proxy, \
+            S3Daemon(build, server, {"ROOST_HTTP__DELETE_WAIT": "1s"}, proxy.endpoint) as daemon:
+        uuid = daemon.create()
+        daemon.workspace(uuid).write("a.bin", os.urandom(1 << 20))
+        data = daemon.workspace(uuid).read("a.bin")
+        proxy.spoils = True
+        assert daemon.delete(f"/session/{uuid}").status == 202
+        wait_for(lambda: proxy.spoiled >= 2 and "damaged" in str(daemon.session(uuid)), 60, "the damage to be noticed")
+        assert volumes(daemon, uuid), "what was not read back whole is no backup"
+        proxy.spoils = False
+        wait_for(lambda: daemon.session(uuid) is None, 90, "the delete to finish")
+        archive = archive_of(server, uuid, tmp_path)
+        assert subprocess.run(["unzip", "-p", archive, "a.bin"], capture_output=True).stdout == data
+
+
+def test_wrong_keys_are_told_and_the_volume_stays(build):
+    with S3Server("versitygw") as server:
+        with S3Daemon(build, server, {"TEST_S3_SECRET": "some-other-secret", "ROOST_HTTP__DELETE_WAIT": "1s"}) as daemon:
+            uuid = daemon.create()
+            assert daemon.delete(f"/session/{uuid}").status == 202
+            session = wait_for(lambda: "the keys are wrong" in str(s := daemon.session(uuid)) and s, 60, "the reason")
+            assert volumes(daemon, uuid)
+            for text in (str(session), daemon.tail(1 << 20)):
+                assert "some-other-secret" not in text and ACCESS_KEY not in str(session)

@@ -1,0 +1,145 @@
+"""A real S3 server for a test (tests/s3/fixture), and a proxy before it that plays tricks."""
+import http.client
+import http.server
+import json
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+
+import pytest
+
+from roost import TOP, Daemon, free_port, wait_for
+
+FIXTURE = TOP / "tests/s3/fixture"
+ACCESS_KEY, SECRET_KEY = "AKIAROOSTTEST", "roost-test-secret"
+
+
+class S3Server:
+    """`name`: versitygw or moto; with `tls` on https, by a certificate that `ca` holds. Use as a context manager."""
+
+    def __init__(self, name, tls=False):
+        self.name, self.tls, self.port = name, tls, free_port()
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="roost-s3-"))
+        self.bucket = "backups"
+        self.ca = self.directory / "ca.pem"
+
+    @property
+    def endpoint(self):
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+
+    def __enter__(self):
+        if subprocess.run([FIXTURE, "built"]).returncode:
+            pytest.skip("the S3 servers are not built here: ./dev test contract builds them where Go is")
+        self.programs = pathlib.Path(subprocess.run([FIXTURE, "programs"], check=True, capture_output=True, text=True).stdout.strip())
+        if self.tls:
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj",
+                            "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", self.directory / "key.pem", "-out", self.ca],
+                           check=True, capture_output=True)
+        self.start()
+        self.ask(f"client.create_bucket(Bucket={self.bucket!r})")
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def start(self):
+        certificate = [self.ca, self.directory / "key.pem"] if self.tls else []
+        with open(self.directory / "log", "ab") as log:
+            self.process = subprocess.Popen([FIXTURE, self.name, self.directory / "store", str(self.port), *certificate], stdout=log, stderr=log)
+
+        def listens():
+            with socket.socket() as s:
+                return s.connect_ex(("127.0.0.1", self.port)) == 0
+        wait_for(listens, 60, self.name)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def ask(self, code):
+        """Runs a line of Python on a boto3 client, which is no work of ours, and answers what it prints."""
+        program = ("import boto3, sys; client = boto3.client('s3', endpoint_url=%r, aws_access_key_id=%r, aws_secret_access_key=%r, "
+                   "region_name='us-east-1', verify=%r); %s") % (self.endpoint, ACCESS_KEY, SECRET_KEY, str(self.ca) if self.tls else None, code)
+        done = subprocess.run([self.programs / "moto/bin/python", "-c", program], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def names(self):
+        return self.ask(f"print(*(o['Key'] for o in client.list_objects_v2(Bucket={self.bucket!r}).get('Contents', [])))").split()
+
+    def fetch(self, key, path):
+        self.ask(f"client.download_file({self.bucket!r}, {key!r}, {str(path)!r})")
+
+
+class S3Daemon(Daemon):
+    """roostd with its archives in `server`; `endpoint`: another address of it."""
+
+    def __init__(self, build, server, overrides=None, endpoint=None):
+        config = {"bucket": server.bucket, "endpoint": endpoint or server.endpoint, "stale_after_s": 0, "attempts": 2, "backoff_ms": 20}
+        if server.tls:
+            config["ca_file"] = str(server.ca)
+        secrets = {"access_key_id": {"value": ACCESS_KEY}, "secret_access_key": {"env": "TEST_S3_SECRET"}}
+        super().__init__(build, {"ROOST_BACKUP__PLUGIN": "backup-s3", "ROOST_BACKUP__CONFIG": json.dumps(config),
+                                 "ROOST_BACKUP__SECRETS": json.dumps(secrets), "TEST_S3_SECRET": SECRET_KEY, **(overrides or {})})
+        del self.environment["ROOST_BACKUP__CONFIG__PATH"]
+
+
+class TrickyProxy:
+    """Passes requests on to a server on `port`. While `down` it answers 503, which `refused` counts; while `spoils`, one bit of each
+    range that is read is another, which `spoiled` counts."""
+
+    def __init__(self, port):
+        self.down, self.refused, self.spoils, self.spoiled = False, 0, False, 0
+        proxy = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_):
+                pass
+
+            def pass_on(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                if proxy.down:
+                    proxy.refused += 1
+                    self.send_response(503)
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
+                upstream = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+                upstream.request(self.command, self.path, body=body, headers=dict(self.headers.items()))
+                answer = upstream.getresponse()
+                data = bytearray(answer.read())
+                if proxy.spoils and answer.status == 206 and data:
+                    data[len(data) // 2] ^= 1
+                    proxy.spoiled += 1
+                self.send_response(answer.status)
+                for name, value in answer.getheaders():
+                    if name.lower() not in ("connection", "transfer-encoding", "content-length"):
+                        self.send_header(name, value)
+                length = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(data))
+                self.send_header("Content-Length", length or "0")
+                self.end_headers()
+                self.wfile.write(data)
+
+            do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = pass_on
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+
+    def __enter__(self):
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+    @property
+    def endpoint(self):
+        return f"http://127.0.0.1:{self.server.server_address[1]}"
