@@ -29,10 +29,10 @@ constexpr std::size_t kMaxHeader = 8 << 10;
 constexpr std::size_t kChunk = 64 << 10;
 constexpr std::size_t kMessageId = 16;
 
-struct Address {
-  sockaddr_storage storage{};
-  socklen_t size = 0;
-  std::string host;  // as the Host header says it
+struct Url {
+  std::string authority;  // as the Host header says it
+  std::string name;
+  std::uint16_t port = 80;
 };
 
 Result<std::string> first_line(const std::string& path) {
@@ -43,33 +43,40 @@ Result<std::string> first_line(const std::string& path) {
   return text;
 }
 
-Result<Address> parse_url(std::string_view url) {
+Result<Url> parse_url(std::string_view text) {
   constexpr std::string_view kScheme = "http://";
-  const Error wrong{Code::invalid, "the daemon's URL must be http://ADDRESS:PORT, not \"" + std::string(url) + "\"", 0};
-  if (!url.starts_with(kScheme)) return wrong;
-  url.remove_prefix(kScheme.size());
-  Address address;
-  address.host = url;
-  const auto colon = url.rfind(':');
-  std::uint16_t port = 0;
-  if (colon == std::string_view::npos) return wrong;
-  const auto number = std::from_chars(url.data() + colon + 1, url.data() + url.size(), port);
-  if (number.ec != std::errc{} || number.ptr != url.data() + url.size() || port == 0) return wrong;
-  const std::string name(url.substr(0, colon));
-  if (name.size() > 2 && name.front() == '[' && name.back() == ']') {
+  const Error wrong{Code::invalid, "the daemon's URL must be http://HOST:PORT, not \"" + std::string(text) + "\"", 0};
+  if (!text.starts_with(kScheme)) return wrong;
+  Url url;
+  url.authority = text.substr(kScheme.size());
+  const std::string_view all = url.authority;
+  const auto colon = all.rfind(':');
+  const bool has_port = colon != std::string_view::npos && all.find(']', colon) == std::string_view::npos;
+  url.name = all.substr(0, has_port ? colon : all.size());
+  if (has_port) {
+    const auto number = std::from_chars(all.data() + colon + 1, all.data() + all.size(), url.port);
+    if (number.ec != std::errc{} || number.ptr != all.data() + all.size() || url.port == 0) return wrong;
+  }
+  if (url.name.empty() || url.name.find_first_of("/?#@") != std::string::npos) return wrong;
+  return url;
+}
+
+// The address that is written there; NOT_FOUND where it is a name.
+Result<SocketAddress> literal_address(const Url& url) {
+  SocketAddress address;
+  if (url.name.size() > 2 && url.name.front() == '[' && url.name.back() == ']') {
     auto* const in6 = reinterpret_cast<sockaddr_in6*>(&address.storage);
     in6->sin6_family = AF_INET6;
-    in6->sin6_port = htons(port);
+    in6->sin6_port = htons(url.port);
     address.size = sizeof *in6;
-    if (::inet_pton(AF_INET6, name.substr(1, name.size() - 2).c_str(), &in6->sin6_addr) != 1) return wrong;
-  } else {
-    auto* const in4 = reinterpret_cast<sockaddr_in*>(&address.storage);
-    in4->sin_family = AF_INET;
-    in4->sin_port = htons(port);
-    address.size = sizeof *in4;
-    if (::inet_pton(AF_INET, name.c_str(), &in4->sin_addr) != 1) return wrong;
+    if (::inet_pton(AF_INET6, url.name.substr(1, url.name.size() - 2).c_str(), &in6->sin6_addr) == 1) return address;
   }
-  return address;
+  auto* const in4 = reinterpret_cast<sockaddr_in*>(&address.storage);
+  in4->sin_family = AF_INET;
+  in4->sin_port = htons(url.port);
+  address.size = sizeof *in4;
+  if (::inet_pton(AF_INET, url.name.c_str(), &in4->sin_addr) == 1) return address;
+  return Error{Code::not_found, url.name + " is not an IP address", 0};
 }
 
 std::string answer_text(int status, std::string_view title, std::string_view detail) {
@@ -209,13 +216,16 @@ void LocalApi::Exchange::read_request() {
 Status LocalApi::Exchange::forward(const std::string& path) {
   ROOST_TRY(const std::string url, first_line(api_.spec_.url_file));
   ROOST_TRY(const std::string token, first_line(api_.spec_.token_file));
-  ROOST_TRY(const Address address, parse_url(url));
-  Fd fd(::socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  ROOST_TRY(const Url parsed, parse_url(url));
+  auto address = literal_address(parsed);
+  if (!address && api_.spec_.look_up) address = api_.spec_.look_up(parsed.name, parsed.port);
+  if (!address) return address.error();
+  Fd fd(::socket(address->storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd.open()) return errno_error("socket");
-  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address.storage), address.size) != 0 && errno != EINPROGRESS)
-    return errno_error(address.host);
+  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address->storage), address->size) != 0 && errno != EINPROGRESS)
+    return errno_error(parsed.authority);
   const std::string& body = parser_.get().body();
-  request_ = "POST " + path + " HTTP/1.1\r\nHost: " + address.host + "\r\nX-API-Key: " + token +
+  request_ = "POST " + path + " HTTP/1.1\r\nHost: " + parsed.authority + "\r\nX-API-Key: " + token +
              "\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: " + std::to_string(body.size()) +
              "\r\n\r\n" + body;
   daemon_ = std::move(fd);

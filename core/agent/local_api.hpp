@@ -5,8 +5,9 @@
 // waiting claim is two descriptors there. Bounds: kMaxExchanges at once, kMaxBody.
 #pragma once
 
-#include <sys/types.h>
+#include <sys/socket.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -17,10 +18,17 @@
 
 namespace roost::agent {
 
+struct SocketAddress {
+  sockaddr_storage storage{};
+  socklen_t size = 0;
+};
+
 struct LocalApiSpec {
   std::string id;          // the session's
-  std::string url_file;    // holds the daemon's http://ADDRESS:PORT (IPv4, or IPv6 in brackets)
+  std::string url_file;    // holds the daemon's http://HOST[:PORT]; HOST: IPv4, IPv6 in brackets, or a name
   std::string token_file;  // holds the session's token
+  // Finds a name's address; as it may block, the Loop then serves nothing else. Empty: a name is refused.
+  std::function<Result<SocketAddress>(const std::string& name, std::uint16_t port)> look_up;
 };
 
 // The daemon's path for a client's, "" where there is none. Pure.

@@ -9,8 +9,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <functional>
 #include <new>
 
 #include "agent/commands.hpp"
@@ -60,6 +62,20 @@ std::vector<std::string> code_server(const std::vector<std::string>& environment
   return command;
 }
 
+void set_value(std::vector<std::string>& environment, const std::string& name, const std::string& value) {
+  const std::string prefix = name + "=";
+  std::erase_if(environment, [&prefix](const std::string& variable) { return variable.starts_with(prefix); });
+  environment.push_back(prefix + value);
+}
+
+// This program's own directory comes last on PATH, so that `roost-agent chat` is found in any image.
+void add_own_directory(std::vector<std::string>& environment) {
+  const std::string own = program_invocation_name;
+  if (!own.starts_with('/')) return;
+  const std::string path = value_of(environment, "PATH");
+  set_value(environment, "PATH", (path.empty() ? "/usr/local/bin:/usr/bin:/bin" : path) + ":" + own.substr(0, own.rfind('/')));
+}
+
 void replace(std::string& text, std::string_view from, std::string_view to) {
   for (std::size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size()))
     text.replace(at, from.size(), to);
@@ -71,16 +87,16 @@ std::atomic<bool>* shared_flag() {
   return page == MAP_FAILED ? nullptr : new (page) std::atomic<bool>(false);
 }
 
-// Forks the door. What the supervisor holds open is none of its business.
-pid_t start_door(const DoorSpec& spec) {
+// Forks the process that does that. What the supervisor holds open is none of its business.
+pid_t start_kept(const char* what, const std::function<Status()>& run) {
   const pid_t supervisor = ::getpid();
   const pid_t pid = ::fork();
   if (pid != 0) return pid;
   ::close_range(3, ~0U, 0);
   if (!die_with(supervisor)) ::_exit(0);
   ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);  // the workload has the same user: it is not to look into this memory
-  const Status done = run_door(spec);
-  if (!done) std::fprintf(stderr, "roost-agent: the workspace's port: %s\n", done.error().message.c_str());
+  const Status done = run();
+  if (!done) std::fprintf(stderr, "roost-agent: %s: %s\n", what, done.error().message.c_str());
   std::fflush(stderr);
   ::_exit(done ? 0 : 1);
 }
@@ -146,6 +162,10 @@ Result<PodSpec> PodSpec::load(const std::string& directory, const std::string& r
   serve.sandbox.directory = value_of(environment, "ROOST_WORKSPACE_DIRECTORY");
   if (serve.sandbox.directory.empty()) serve.sandbox.directory = kWorkspace;
   serve.sandbox.environment = environment;
+  if (::access((directory + "/api-url").c_str(), F_OK) == 0) {
+    spec.api = {run + "/api/api.sock", {serve.id, directory + "/api-url", directory + "/token", {}}};
+    set_value(serve.sandbox.environment, "ROOST_API_SOCKET", spec.api.socket);
+  }
   serve.sandbox.command = command.empty() ? code_server(environment) : command;
   for (std::string& word : serve.sandbox.command) {
     replace(word, "{socket}", serve.socket_directory + "/app.sock");
@@ -159,11 +179,12 @@ int serve_pod(int argc, char** argv) {
   if (!arguments) return refuse(arguments.error()), 2;
   std::vector<std::string> environment;
   for (char** variable = environ; *variable != nullptr; ++variable) environment.emplace_back(*variable);
+  add_own_directory(environment);
   auto spec = PodSpec::load(arguments->directory, arguments->run, arguments->command, environment);
   if (!spec) return refuse(spec.error());
   if (!arguments->listen.empty()) spec->door.listen = arguments->listen;
   ::umask(022);  // the workload inherits it
-  for (const std::string& directory : {spec->serve.run, spec->serve.socket_directory}) {
+  for (const std::string& directory : {spec->serve.run, spec->serve.socket_directory, arguments->run + "/api"}) {
     if (const auto made = make_directory(directory, 0700); !made) return refuse(made.error());
   }
   const auto locked = take_lock(spec->serve.run + "/lock", spec->serve.run);
@@ -171,10 +192,11 @@ int serve_pod(int argc, char** argv) {
   std::atomic<bool>* const ready = shared_flag();
   if (ready == nullptr) return refuse(errno_error("a shared page"));
   spec->door.ready = ready;
-  const DoorSpec& door = spec->door;
   Supervisor supervisor(spec->serve);
   supervisor.on_ready([ready](bool now) { ready->store(now); });
-  supervisor.keep([&door] { return start_door(door); });
+  supervisor.keep([&spec] { return start_kept("the workspace's port", [&spec] { return run_door(spec->door); }); });
+  if (!spec->api.socket.empty())
+    supervisor.keep([&spec] { return start_kept("the workspace's API", [&spec] { return run_pod_api(spec->api); }); });
   if (const auto prepared = supervisor.prepare(); !prepared) return refuse(prepared.error());
   supervisor.run();
   return supervisor.failed() ? 1 : 0;

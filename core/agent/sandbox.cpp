@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -223,12 +224,13 @@ void kill_sandbox(const SandboxProcess& process, Cgroup* cgroup) {
   if (process.network > 0) ::kill(process.network, SIGKILL);
 }
 
-bool kill_container(pid_t kept) {
+bool kill_container(const std::vector<pid_t>& kept) {
   bool found = false;
   std::error_code failed;
   for (const auto& entry : std::filesystem::directory_iterator("/proc", failed)) {
     const auto pid = static_cast<pid_t>(std::strtol(entry.path().filename().c_str(), nullptr, 10));
-    if (pid <= 1 || pid == kept || start_time_of(pid) == 0) continue;  // not a process, or one that only waits to be reaped
+    if (pid <= 1 || start_time_of(pid) == 0) continue;  // not a process, or one that only waits to be reaped
+    if (std::find(kept.begin(), kept.end(), pid) != kept.end()) continue;
     ::kill(pid, SIGKILL);
     found = true;
   }

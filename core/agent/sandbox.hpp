@@ -72,8 +72,8 @@ struct SandboxProcess {
 void ask_to_stop(const SandboxProcess& process);
 // SIGKILL to all of it. It is gone when `outer` was reaped, `init` is not alive and the cgroup is empty.
 void kill_sandbox(const SandboxProcess& process, Cgroup* cgroup);
-// For the first process of a container: kills every other process in it but `kept`; whether there was one.
-bool kill_container(pid_t kept);
+// For the first process of a container: kills every other process in it but those; whether there was one.
+bool kill_container(const std::vector<pid_t>& kept);
 
 // ---- its parts --------------------------------------------------------------------------------------------------------
 

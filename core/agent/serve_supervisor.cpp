@@ -61,7 +61,7 @@ Status Supervisor::prepare() {
 
 void Supervisor::run() {
   set_limits();
-  start_kept();
+  for (Kept& kept : kept_) start_kept(kept);
   start();
   loop_.run();
   end_kept();
@@ -145,10 +145,7 @@ void Supervisor::reap() {
       process_->network = -1;
       restart_network();
     }
-    if (pid == kept_) {
-      kept_ = -1;
-      loop_.after(kKeptRestartMs, [this] { start_kept(); });
-    }
+    note_end_of_kept(pid);
   }
 }
 
@@ -164,26 +161,37 @@ void Supervisor::restart_network() {
   publish();
 }
 
-void Supervisor::start_kept() {
-  if (!keep_ || kept_ > 0 || state_ == State::stopping) return;
-  kept_ = keep_();
-  if (kept_ < 0) loop_.after(kKeptRestartMs, [this] { start_kept(); });
+void Supervisor::start_kept(Kept& kept) {
+  if (kept.pid > 0 || state_ == State::stopping) return;
+  kept.pid = kept.start();
+  if (kept.pid < 0) loop_.after(kKeptRestartMs, [this, &kept] { start_kept(kept); });
+}
+
+void Supervisor::note_end_of_kept(pid_t pid) {
+  for (Kept& kept : kept_) {
+    if (kept.pid != pid) continue;
+    kept.pid = -1;
+    loop_.after(kKeptRestartMs, [this, &kept] { start_kept(kept); });
+  }
 }
 
 void Supervisor::end_kept() {
-  if (kept_ < 0) return;
-  ::kill(kept_, SIGTERM);
-  const std::int64_t deadline_ms = monotonic_ms() + kKeptEndMs;
-  while (::waitpid(kept_, nullptr, WNOHANG) == 0) {
-    if (!wait_for(signals_.get(), POLLIN, deadline_ms)) {
-      ::kill(kept_, SIGKILL);
-      ::waitpid(kept_, nullptr, 0);
-      break;
-    }
-    signalfd_siginfo info{};
-    (void)!::read(signals_.get(), &info, sizeof info);
+  for (const Kept& kept : kept_) {
+    if (kept.pid > 0) ::kill(kept.pid, SIGTERM);
   }
-  kept_ = -1;
+  const std::int64_t deadline_ms = monotonic_ms() + kKeptEndMs;
+  for (Kept& kept : kept_) {
+    while (kept.pid > 0 && ::waitpid(kept.pid, nullptr, WNOHANG) == 0) {
+      if (!wait_for(signals_.get(), POLLIN, deadline_ms)) {
+        ::kill(kept.pid, SIGKILL);
+        ::waitpid(kept.pid, nullptr, 0);
+        break;
+      }
+      signalfd_siginfo info{};
+      (void)!::read(signals_.get(), &info, sizeof info);
+    }
+    kept.pid = -1;
+  }
 }
 
 void Supervisor::ended(int status) {
@@ -216,7 +224,11 @@ void Supervisor::clear() {
 }
 
 bool Supervisor::remains() {
-  if (spec_.container && ::getpid() == 1 && kill_container(kept_)) return true;
+  if (spec_.container && ::getpid() == 1) {
+    std::vector<pid_t> kept;
+    for (const Kept& one : kept_) kept.push_back(one.pid);
+    if (kill_container(kept)) return true;
+  }
   // The outer process counts until it was reaped: its exit status belongs to the answer.
   return process_->outer_id.pid != 0 || alive(process_->init) || (cgroup_ && !cgroup_->empty());
 }
@@ -226,7 +238,7 @@ void Supervisor::cleared() {
   if (state_ == State::stopping) {
     // The namespace's init came to us when the outer process ended.
     for (pid_t pid = 0; (pid = ::waitpid(-1, nullptr, WNOHANG)) > 0;) {
-      if (pid == kept_) kept_ = -1;
+      note_end_of_kept(pid);
     }
     if (cgroup_) cgroup_->remove();
     (void)replace_file(spec_.run + "/exit.json",

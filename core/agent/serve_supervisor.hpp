@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "agent/front.hpp"
 #include "agent/local_api.hpp"
@@ -30,9 +31,9 @@ class Supervisor {
   Supervisor& operator=(const Supervisor&) = delete;
 
   // Both before prepare(). `changed` hears of readiness; `start` starts a process (its pid, or -1) that is started again whenever
-  // it ends, and ended with the workload.
+  // it ends, and ended with the workload; there may be several.
   void on_ready(std::function<void(bool ready)> changed) { on_ready_ = std::move(changed); }
-  void keep(std::function<pid_t()> start) { keep_ = std::move(start); }
+  void keep(std::function<pid_t()> start) { kept_.push_back({std::move(start)}); }
 
   // Sockets, signals, cgroup: from here on it can be spoken to.
   [[nodiscard]] Status prepare();
@@ -45,6 +46,10 @@ class Supervisor {
   struct Control {
     Fd fd;
     std::string in;
+  };
+  struct Kept {
+    std::function<pid_t()> start;
+    pid_t pid = -1;
   };
 
   [[nodiscard]] Status watch_signals();
@@ -66,7 +71,8 @@ class Supervisor {
   void cleared();
   [[nodiscard]] bool remains();  // of the workload
   void restart_network();
-  void start_kept();
+  void start_kept(Kept& kept);
+  void note_end_of_kept(pid_t pid);
   void end_kept();
   void probe(std::int64_t delay_ms);
   void fail(const std::string& reason, const std::string& message);
@@ -100,8 +106,7 @@ class Supervisor {
   Loop::TimerId kill_timer_ = 0;
   Json last_exit_ = Json::object();
   std::function<void(bool)> on_ready_;
-  std::function<pid_t()> keep_;
-  pid_t kept_ = -1;
+  std::vector<Kept> kept_;  // grows before prepare() only
 };
 
 }  // namespace roost::agent

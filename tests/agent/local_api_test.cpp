@@ -154,6 +154,18 @@ TEST_F(LocalApiTest, FindsADaemonThatCameBackElsewhereAndSaysWhereThereIsNone) {
   EXPECT_EQ((*answer)["a"].as_int(), 7);
 }
 
+// The supervisor's loop must not wait for a name server.
+TEST_F(LocalApiTest, LooksUpNoNameUnlessItIsToldTo) {
+  for (const char* url : {"http://localhost:1", "http://localhost", "http://", "https://127.0.0.1:1", "http://127.0.0.1:0",
+                          "http://127.0.0.1:x", "http://127.0.0.1:1/path", "http://user@127.0.0.1:1", "http://[::1"}) {
+    ASSERT_TRUE(replace_file(path_ + "/url", std::string(url) + "\n").ok());
+    const auto answer = ask_api(path_ + "/api.sock", "/messages/claim", Json::object(), -1);
+    ASSERT_FALSE(answer.ok()) << url;
+    EXPECT_NE(answer.error().message.find("503"), std::string::npos) << url << ": " << answer.error().message;
+  }
+  EXPECT_FALSE(daemon_was_asked());
+}
+
 TEST_F(LocalApiTest, AClaimEndsWhenItsClientGoesAway) {
   Fd client = connect();
   send_text(client.get(), "POST /messages/claim HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}");

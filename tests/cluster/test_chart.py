@@ -5,6 +5,7 @@ import json
 import os
 import re
 import subprocess
+import urllib.parse
 
 import pytest
 
@@ -174,6 +175,36 @@ def test_a_store_of_somebody_else_is_configured_as_it_wants(helm, cluster):
     other = {"config": {"store": {"plugin": "store-other", "config": {"address": "db:1"}, "secrets": {"password": {"env": "DB_PASSWORD"}}}}}
     text = config_of(objects(cluster, helm.template(other)))
     assert 'config: {"address":"db:1"}' in text and 'secrets: {"password":{"env":"DB_PASSWORD"}}' in text
+
+
+@pytest.mark.parametrize("name, namespace, url", [
+    ("defaults", "roost", "http://session-manager.roost.svc"),
+    ("another port", "team-a", "http://session-manager.team-a.svc:8443"),
+    ("another namespace", "roost", "http://session-manager.roost.svc"),
+])
+def test_workspaces_are_told_an_api_that_answers_to_that_name_and_may_be_reached(helm, cluster, name, namespace, url):
+    values = {"service": {"port": 8443}} if name == "another port" else SETS[name]
+    rendered = objects(cluster, helm.template(values, namespace=namespace))
+    text = config_of(rendered)
+    assert f'api_url: "{url}"' in text
+    authority = urllib.parse.urlsplit(url)
+    container, = rendered["Deployment", "session-manager"]["spec"]["template"]["spec"]["containers"]
+    hosts, = [e["value"] for e in container["env"] if e["name"] == "ROOST_HTTP__HOSTS"]
+    assert authority.hostname in json.loads(hosts), "roostd would answer 421"
+    # The Service leads to the very port of the pods that the policy opens.
+    port, = rendered["Service", "session-manager"]["spec"]["ports"]
+    assert port["port"] == (authority.port or 80)
+    opened = {p["port"] for rule in rendered["NetworkPolicy", "roost-workspaces"]["spec"]["egress"] for p in rule.get("ports", [])
+              if any("podSelector" in peer for peer in rule["to"])}
+    listening, = [p["containerPort"] for p in container["ports"] if p["name"] == port["targetPort"]]
+    assert listening in opened and f":{listening}" in re.search(r"^ *listen: (.*)$", text, re.M).group(1)
+
+
+@pytest.mark.parametrize("url, good", [("", True), ("http://10.1.2.3:8080", True), ("https://api.example.com", False), ("http://a/b", False)])
+def test_another_address_for_workspaces_is_checked_before_anything_starts(helm, cluster, build, tmp_path, url, good):
+    rendered = objects(cluster, helm.template({"config": {"compute": {"config": {"api_url": url}}}}))
+    done = check_config(build, config_of(rendered), tmp_path, environment_of(rendered, f'[{{name: a, key: {"k" * 32}}}]'))
+    assert (done.returncode == 0) == good and (good or "api_url" in done.stdout + done.stderr), f"{done.stdout}\n{done.stderr}"
 
 
 def golden(name):

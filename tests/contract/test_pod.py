@@ -16,6 +16,7 @@ import pytest
 from roost import WORKLOAD, Answer, free_port, wait_for
 
 ID = "abcd0123"
+WITHOUT_CAPABILITIES = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()  # as in a pod
 
 
 def encode(data):
@@ -23,22 +24,25 @@ def encode(data):
 
 
 class Pod:
-    def __init__(self, build, directory, command=None, grace_ms=2000):
+    def __init__(self, build, directory, command=None, grace_ms=2000, uuid=ID, token=None, api_url=None):
         self.port = free_port()
-        self.host = f"vs-code-{ID}.localhost:{self.port}"
+        self.uuid = uuid
+        self.host = f"vs-code-{uuid}.localhost:{self.port}"
         self.directory = directory
         self.secret = os.urandom(32).hex()
-        self.token = os.urandom(32).hex()
+        self.token = token or os.urandom(32).hex()
         for name in ("secret", "workspace"):
             (directory / name).mkdir()
         (directory / "run").mkdir()
         files = {"login-secret": self.secret, "token": self.token,
-                 "serve.json": json.dumps({"id": ID, "url": f"http://{self.host}", "ready_path": "/healthz", "stop_grace_ms": grace_ms})}
+                 "serve.json": json.dumps({"id": uuid, "url": f"http://{self.host}", "ready_path": "/healthz", "stop_grace_ms": grace_ms})}
+        if api_url:
+            files["api-url"] = api_url
         for name, text in files.items():
             (directory / "secret" / name).write_text(text)
         self.output = open(directory / "output", "ab")
         self.process = subprocess.Popen(
-            [build / "bin/roost-agent", "serve", "--pod", directory / "secret", "--run", directory / "run", "--listen", f"127.0.0.1:{self.port}",
+            [*WITHOUT_CAPABILITIES, build / "bin/roost-agent", "serve", "--pod", directory / "secret", "--run", directory / "run", "--listen", f"127.0.0.1:{self.port}",
              "--", *(command or ["/usr/bin/python3", "-c", WORKLOAD, "{socket}", "{workspace}"])],
             env={**os.environ, "ROOST_WORKSPACE_DIRECTORY": str(directory / "workspace"), "HOSTNAME": "pod-1"},
             stdout=self.output, stderr=self.output, stdin=subprocess.DEVNULL, start_new_session=True)
@@ -60,7 +64,7 @@ class Pod:
     def link(self, secret=None, expires_in=60):
         """As roostd makes it: core/gateway/login.hpp."""
         said = f"{int(time.time()) + expires_in}.{encode(os.urandom(16))}"
-        mac = hmac.new((secret or self.secret).encode(), f"roost-access:v1:{ID}:{said}".encode(), hashlib.sha256).digest()
+        mac = hmac.new((secret or self.secret).encode(), f"roost-access:v1:{self.uuid}:{said}".encode(), hashlib.sha256).digest()
         return f"/.roost/login?token=v1.{said}.{encode(mac)}"
 
     def log_in(self):
@@ -72,6 +76,11 @@ class Pod:
         answer = self.request("POST", "/exec", body=json.dumps(command), headers=login)
         assert answer.status == 200, answer
         return answer.json["output"]
+
+    def kept(self):
+        """The agent's own children: the door, and the local API."""
+        children = open(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read().split()
+        return [int(pid) for pid in children if b"roost-agent" in open(f"/proc/{pid}/cmdline", "rb").read()]
 
     def text(self):
         return (self.directory / "output").read_text(errors="replace")
@@ -141,9 +150,8 @@ def test_a_program_that_ends_is_started_again_and_the_visitor_stays_logged_in(po
 def test_a_door_that_dies_is_put_back(pod):
     pod.wait_ready()
     login = pod.log_in()
-    children = open(f"/proc/{pod.process.pid}/task/{pod.process.pid}/children").read().split()
-    door = next(pid for pid in children if b"roost-agent" in open(f"/proc/{pid}/cmdline", "rb").read())
-    os.kill(int(door), signal.SIGKILL)
+    (door,) = pod.kept()
+    os.kill(door, signal.SIGKILL)
     wait_for(lambda: pod.health() == 200 and pod.request("GET", "/", headers=login).status != 401, what="the door")
 
 
@@ -182,3 +190,75 @@ def test_a_secret_that_is_not_one_is_refused_by_its_name(build, tmp_path, name, 
     done = subprocess.run([build / "bin/roost-agent", "serve", "--pod", tmp_path / "secret", "--run", tmp_path / "run2"], capture_output=True, text=True,
                           timeout=30)
     assert done.returncode == 1 and word in done.stderr, done
+
+
+@pytest.fixture
+def chatting(build, shared_daemon, tmp_path_factory):
+    """A pod of a session that a real daemon has, which knows the daemon by a name, as in a cluster."""
+    uuid = shared_daemon.create("pod@example.com")
+    token = (shared_daemon.directory / "run/ws" / uuid / "token").read_text().strip()
+    made = Pod(build, tmp_path_factory.mktemp("p"), uuid=uuid, token=token, api_url=f"http://localhost:{shared_daemon.port}")
+    made.wait_ready()
+    yield made, shared_daemon
+    made.end()
+
+
+def say(daemon, uuid, text):
+    assert daemon.post(f"/session/{uuid}/chat", {"message": text}).status in (200, 202)
+
+
+def replies(daemon, uuid):
+    return [message.get("reply") for message in daemon.get(f"/session/{uuid}/messages").json["messages"]]
+
+
+ANSWER = ("roost-agent", "chat", "--once", "--", "sh", "-c", "cat; printf \" back\"")
+
+
+def test_a_consumer_in_the_pod_answers_a_message(chatting):
+    pod, daemon = chatting
+    login = pod.log_in()
+    say(daemon, pod.uuid, "there")
+    pod.run(login, *ANSWER)
+    assert replies(daemon, pod.uuid) == [{"text": "there back"}]
+    # Nothing else is behind the socket.
+    for path in ("/sessions", f"/session/{pod.uuid}/messages/claim"):
+        output = pod.run(login, "sh", "-c", f'curl -s -o /dev/null -w "%{{http_code}}" --unix-socket "$ROOST_API_SOCKET" -X POST http://localhost{path}')
+        assert output == "404", output
+
+
+def test_the_token_is_in_no_argument_or_environment_and_its_holders_cannot_be_looked_into(chatting):
+    pod, daemon = chatting
+    login = pod.log_in()
+    say(daemon, pod.uuid, "warm it up")
+    pod.run(login, *ANSWER)
+    for pid in (pod.process.pid, *pod.kept()):
+        for name in ("cmdline", "environ"):
+            assert pod.token.encode() not in open(f"/proc/{pid}/{name}", "rb").read()
+    assert pod.token not in pod.text()
+    # The same user may look into the supervisor, so it could into the others if they let it.
+    look = "for pid in {}; do head -c1 /proc/$pid/environ >/dev/null 2>&1 && echo yes || echo no; done"
+    seen = pod.run(login, "sh", "-c", look.format(" ".join(str(pid) for pid in (pod.process.pid, *pod.kept()))))
+    assert seen.split() == ["yes", "no", "no"], seen
+
+
+def test_an_api_that_dies_is_put_back_and_follows_the_url(chatting):
+    pod, daemon = chatting
+    login = pod.log_in()
+    url = pod.directory / "secret/api-url"
+    good = url.read_text()
+    url.write_text("http://nobody.invalid:1")  # a name that is in no DNS
+    say(daemon, pod.uuid, "one")
+    ask = ("sh", "-c", 'curl -s -o /dev/null -w "%{http_code}" --unix-socket "$ROOST_API_SOCKET" -X POST http://localhost/messages/claim -d "{}"')
+    assert pod.run(login, *ask) == "503"
+    assert pod.health() == 200, "the door and the program do not wait for a name"
+    url.write_text(good)
+    for pid in pod.kept():
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: len(pod.kept()) == 2 and pod.health() == 200, what="both put back")
+    pod.run(login, *ANSWER)
+    assert replies(daemon, pod.uuid) == [{"text": "one back"}]
+
+
+def test_without_a_url_there_is_no_local_api(pod):
+    pod.wait_ready()
+    assert "ROOST_API_SOCKET" not in pod.run(pod.log_in(), "env") and len(pod.kept()) == 1

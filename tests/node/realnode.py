@@ -132,7 +132,8 @@ class Node:
             "workspaces": {"domain": DOMAIN, "storage": {"size": "1Gi"}},
             "backups": {"size": "1Gi"},
             "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "1Gi"}},
-            "config": {"compute": {"config": {"requests": {"cpu_percent": 2, "memory_percent": 10}, "grace_s": 15,
+            # Without DNS workspaces know the API by the Service's address.
+            "config": {"compute": {"config": {"requests": {"cpu_percent": 2, "memory_percent": 10}, "grace_s": 15, "api_url": f"http://{ADDRESS}",
                                               "task": {"size": {"cpu_millis": 300, "memory_bytes": 256 << 20}}}}},
         }
 

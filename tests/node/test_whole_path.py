@@ -37,6 +37,7 @@ def test_the_whole_path(node, browser, guide):
     node.wait_phase(uuid, "running")
     objects_are_the_guides(node, guide, uuid)
     edit_in_the_browser(node, browser, uuid)
+    chat_in_the_terminal(node, browser, uuid)
     sleep_and_wake(node, browser, guide, uuid)
     scale_in_place(node, guide, uuid)
     delete_with_its_backup(node, guide, uuid)
@@ -61,6 +62,15 @@ def edit_in_the_browser(node, browser, uuid):
     browser("edit", file="hello.txt", text="written in VS Code")
     wait_for(lambda: node.inside(uuid, "cat /workspace/hello.txt") == "written in VS Code", PATIENCE, "the saved file")
     browser.shot("node-workbench")
+
+
+def chat_in_the_terminal(node, browser, uuid):
+    def replies():
+        return [message.get("reply") for message in node.get(f"/session/{uuid}/messages").json["messages"]]
+    assert node.post(f"/session/{uuid}/chat", {"message": "hello"}).status == 200
+    assert replies() == [None]
+    browser("terminal", line="roost-agent chat --once -- tr a-z A-Z")
+    wait_for(lambda: replies() == [{"text": "HELLO"}], PATIENCE, "the reply of a consumer in the pod")
 
 
 def sleep_and_wake(node, browser, guide, uuid):

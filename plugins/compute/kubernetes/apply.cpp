@@ -206,6 +206,7 @@ void Compute::add_missing(const Spec& spec, const SessionState& session, std::ve
       const PlainState& old = present.front();
       Json patch = wanted;
       patch.at("metadata").set("uid", old.uid).set("resourceVersion", old.version);
+      if (kind == Kind::secret && settings_.api_url.empty()) patch.set("data", Json::object({{"api-url", Json()}}));
       writes.emplace_back(kind, Request::merge_patch(path(kind, old.name) + "?fieldManager=" + kManager, patch));
     }
   };

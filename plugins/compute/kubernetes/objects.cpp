@@ -213,6 +213,7 @@ Json route(const Settings& settings, const std::string& id, const std::string& h
 std::string secret_digest(const Json& string_data) {
   std::string all;
   for (const char* key : {"login-secret", "serve.json", "token"}) all += string_data[key].str() + '\n';
+  all += string_data["api-url"].str();
   return digest(all);
 }
 
@@ -221,7 +222,8 @@ Json secret(const Settings& settings, const Spec& spec) {
   const std::int64_t stop_grace_ms = std::max<std::int64_t>(1, settings.grace_s - 5) * 1000;
   const Json serve = Json::object(
       {{"id", spec.id}, {"url", spec.url}, {"ready_path", settings.readiness_path}, {"stop_grace_ms", stop_grace_ms}});
-  const Json data = Json::object({{"login-secret", spec.login_secret}, {"token", spec.token}, {"serve.json", serve.dump()}});
+  Json data = Json::object({{"login-secret", spec.login_secret}, {"token", spec.token}, {"serve.json", serve.dump()}});
+  if (!settings.api_url.empty()) data.set("api-url", settings.api_url);
   Json meta = metadata(settings, workload_name(spec.id), spec.id);
   meta.set("annotations", Json::object({{kDigest, secret_digest(data)}}));
   return Json::object({{"apiVersion", "v1"}, {"kind", "Secret"}, {"type", "Opaque"}, {"metadata", meta}, {"stringData", data}});

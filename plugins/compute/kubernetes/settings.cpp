@@ -71,6 +71,7 @@ Settings Settings::parse(std::string_view config) {
   read(json["requests"], "cpu_percent", s.request_cpu_percent);
   read(json["requests"], "memory_percent", s.request_memory_percent);
   read(json, "readiness_path", s.readiness_path);
+  read(json, "api_url", s.api_url);
   read(json, "storage_class", s.storage_class);
   read(json, "access_mode", s.access_mode);
   read(json, "exposure", s.exposure);

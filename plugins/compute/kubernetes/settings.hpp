@@ -38,6 +38,7 @@ struct Settings {
   std::int64_t request_cpu_percent = 100;  // of the limit
   std::int64_t request_memory_percent = 100;
   std::string readiness_path = "/healthz";
+  std::string api_url;  // of the daemon, as workspaces reach it; empty: no API for a chat consumer in there
 
   // Its volume.
   std::string storage_class;  // empty: the cluster's default

@@ -49,6 +49,12 @@ app.kubernetes.io/component: session-manager
 {{- concat $hosts .Values.api.hosts | uniq | mustToRawJson }}
 {{- end }}
 
+{{/* The API's address for workspaces: the Service. */}}
+{{- define "roost.apiUrl" -}}
+{{- $port := ternary "" (printf ":%d" (int .Values.service.port)) (eq (int .Values.service.port) 80) }}
+{{- printf "http://session-manager.%s.svc%s" .Release.Namespace $port }}
+{{- end }}
+
 {{/* roost.key (list $ "path.of.key" default): what .Values.config says there, else the default; as JSON, which is YAML. */}}
 {{- define "roost.key" -}}
 {{- $at := (index . 0).Values.config }}
