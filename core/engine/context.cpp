@@ -25,10 +25,10 @@ void Context::commit(Commit commit, Done<CommitResult> done) {
 }
 
 void Context::note(std::atomic<bool>& health, const Error* error) {
-  if (error && error->code == Code::outcome_unknown) ++counters.overdue;
+  const bool lost = error && error->code == Code::outcome_unknown && !is_under_way(*error);
+  if (lost) ++counters.overdue;
   if (error && error->code == Code::conflict) ++counters.conflicts;
-  const bool away =
-      error && (error->code == Code::unavailable || error->code == Code::deadline || error->code == Code::outcome_unknown);
+  const bool away = lost || (error && (error->code == Code::unavailable || error->code == Code::deadline));
   health.store(!away);
   if (away && &health == &store_ok) {
     const std::scoped_lock lock(store_problem_mutex_);

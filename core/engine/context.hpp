@@ -15,6 +15,11 @@
 
 namespace roost {
 
+// A plugin that says when to ask again did answer: the platform has taken on what was asked, and takes its time.
+[[nodiscard]] inline bool is_under_way(const Error& error) {
+  return error.code == Code::outcome_unknown && error.retry_after_ms > 0;
+}
+
 class Context {
  public:
   Context(Ports the_ports, EngineOptions the_options) : ports(the_ports), options(std::move(the_options)) {}

@@ -68,6 +68,9 @@ void Reconciler::hint(const std::string& id) {
   if (!leader_.valid() || !context_.reads.find(id)) return;
   Work& work = works_[id];
   work.stale = true;
+  if (std::exchange(work.under_way, false)) {
+    work.not_before_ms = std::min(work.not_before_ms, context_.mono_ms() + context_.options.poll_ms);
+  }
   enqueue(id);
 }
 

@@ -38,6 +38,7 @@ class Reconciler {
     bool busy = false;        // one thing at a time
     bool stale = false;       // a hint came while busy
     bool needs_live = false;  // a call's outcome is unknown, or the platform disagreed
+    bool under_way = false;   // the platform does what was asked of it: a hint says when it pays to ask again
     bool parked = false;      // waits for a place among the starts or tasks
     std::int64_t applied_ms = 0, live_ms = 0, ready_since_ms = 0;
     std::int64_t not_before_ms = 0;  // for what changes the world

@@ -115,6 +115,7 @@ void Reconciler::fail(Work& work, const SessionView& view, Session next) {
   next.next_attempt_at_us = context_.wall_us() + delay_ms * 1000;
   next.phase = phase_of(next, next.wanted == Wanted::deleted || !work.known.workspace ? nullptr : &*work.known.workspace);
   work.not_before_ms = context_.mono_ms() + delay_ms;
+  work.under_way = false;
   work.applied_ms = context_.mono_ms() - kStartPlaceMs;  // what was applied is over: the next attempt applies again
   give_place(starts_, work.id);
   ++context_.counters.failures;
@@ -137,6 +138,7 @@ void Reconciler::call_failed(Work& work, const char* what, const Error& error) {
   if (disputed(error.code)) work.needs_live = true;
   const std::int64_t delay_ms = std::max(error.retry_after_ms, context_.backoff_ms(work.misses));
   work.not_before_ms = context_.mono_ms() + delay_ms;
+  work.under_way = is_under_way(error);
   context_.log(
       2, std::string(what) + " failed and is tried again",
       Json::object({{"id", work.id}, {"reason", reason_of(error.code)}, {"detail", error.message}, {"retry_ms", delay_ms}}));

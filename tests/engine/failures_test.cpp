@@ -84,6 +84,47 @@ TEST(Failures, AfterAnUnknownOutcomeNothingIsDoneBeforeALiveLook) {
   EXPECT_NE(std::find(calls.begin() + 1, second, "observe_live"), second);
 }
 
+TEST(Failures, ARemovalThatTakesLongIsNoPlatformThatIsAway) {
+  Harness h;
+  const std::string id = h.create_running();
+  std::int64_t retry_after_ms = 1000;
+  h.world.refuse = [&](const std::string& call, const std::string&) -> std::optional<Error> {
+    if (call != "remove_volume") return std::nullopt;
+    return Error{Code::outcome_unknown, "it is being deleted", retry_after_ms};
+  };
+  ASSERT_TRUE(h.remove(id).ok());
+  bool ready = true;
+  ASSERT_TRUE(h.until([&] {
+    ready = ready && h.engine().ready().ok();
+    return h.world.calls["remove_volume"] > 8;
+  }));
+  EXPECT_TRUE(ready);
+  EXPECT_EQ(h.engine().statistics().calls_overdue, 0);
+  retry_after_ms = 0;  // an answer that was lost
+  EXPECT_TRUE(h.until([&] { return !h.engine().ready().ok(); }));
+  EXPECT_GT(h.engine().statistics().calls_overdue, 0);
+  h.world.refuse = nullptr;
+  EXPECT_TRUE(h.wait_deleted(id).ok());
+}
+
+TEST(Failures, WhatIsUnderWayIsAskedForAgainWhenThePlatformChanges) {
+  Harness h;
+  const std::string id = h.create_running();
+  h.world.refuse = [](const std::string& call, const std::string&) -> std::optional<Error> {
+    if (call != "task_remove") return std::nullopt;
+    return Error{Code::outcome_unknown, "it is being deleted", 1000};
+  };
+  ASSERT_TRUE(h.remove(id).ok());
+  ASSERT_TRUE(h.until([&] { return h.world.calls["task_remove"] >= 12; }));  // the backoff is at its longest, a minute
+  h.pass_ms(1000);
+  ASSERT_EQ(h.world.calls["task_remove"], 12);
+  h.world.refuse = nullptr;
+  h.world.changed(id);
+  h.pass_ms(5000);
+  EXPECT_GT(h.world.calls["task_remove"], 12);
+  EXPECT_TRUE(h.wait_deleted(id).ok());
+}
+
 TEST(Failures, WhoLostTheLeaseStopsInTheMiddle) {
   Harness h;
   const std::string id = h.create_running();

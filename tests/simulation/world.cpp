@@ -317,7 +317,7 @@ Status World::remove_volume(const std::string& id, const Volume& volume) {
       if (found != platforms.end() && found->second.volume && found->second.volume->uid == uid) lose_volume(id);
     });
   }
-  return Error{Code::outcome_unknown, "the volume is being deleted, and is not gone yet", 0};
+  return Error{Code::outcome_unknown, "the volume is being deleted, and is not gone yet", 1000};
 }
 
 // The product's promise, checked against everything that was ever written.

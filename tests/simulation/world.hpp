@@ -134,6 +134,7 @@ class World {
   void intrude(const std::string& id);      // a workload that no engine asked for
   void lose_volume(const std::string& id);  // somebody took it away
   void lose_node(const std::string& id);    // on which its workload and tasks run
+  void changed(const std::string& id);      // in any way: observations show it, watches hint at it
   // Counts a call of the platform, and refuses it where the test says so.
   std::optional<Error> refused(const std::string& call, const std::string& id);
 
@@ -153,7 +154,6 @@ class World {
   void notify(std::vector<Change>& changes, std::vector<std::function<void()>>& waiters, Change change);
 
   Workspace see(const std::string& id) const;
-  void changed(const std::string& id);
   void begin_start(const std::string& id, const Size& size);
   void begin_stop(const std::string& id);
   void end_after(std::int64_t ms, const std::string& id);

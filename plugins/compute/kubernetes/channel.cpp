@@ -84,7 +84,9 @@ void Channel::prepare(Transfer& transfer) {
     curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
   }
   curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-  curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "https");
+  const bool plain = base_url_.compare(0, 7, "http://") == 0;
+  curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, plain ? "http" : "https");
+  if (plain) curl_easy_setopt(easy, CURLOPT_PROXY, "");
   curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_2TLS));
   curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L);  // requests that go together share one connection
   curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, 5000L);
@@ -100,6 +102,7 @@ void Channel::prepare(Transfer& transfer) {
     curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
     curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, static_cast<long>(transfer.silence.count()));
   }
+  if (transfer.limit.count() > 0) curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, static_cast<long>(transfer.limit.count()));
   set_blob(easy, CURLOPT_CAINFO_BLOB, cluster_.ca_pem);
   set_blob(easy, CURLOPT_SSLCERT_BLOB, identity_.certificate_pem);
   set_blob(easy, CURLOPT_SSLKEY_BLOB, identity_.key_pem);

@@ -1,4 +1,5 @@
-// Channel: one curl multi handle with the connections that it keeps, and the transfers that run on it.
+// Channel: one curl multi handle with the connections that it keeps, and the transfers that run on it: to the API server by
+// https, or to the agent of a pod by http, and then never through a proxy of the environment.
 // Thread safety: none; a Client lends it to one call at a time.
 #pragma once
 
@@ -30,6 +31,7 @@ struct Transfer {
   std::size_t max_bytes = 0;
   std::function<bool(std::string_view)> data;  // takes the body of a 200 instead of `body`; false ends the transfer
   std::chrono::seconds silence{0};
+  std::chrono::milliseconds limit{0};  // for all of it; 0: the call's deadline
 
   bool done = false;
   bool sent = false;  // the server may have seen it

@@ -149,10 +149,4 @@ void Compute::list(const sdk::Call& call, std::string_view after, std::uint32_t 
 
 void Compute::watch(const sdk::Call& call, std::string_view resume, sdk::Sink& sink) { view_->watch(call, resume, sink); }
 
-// The agent in the pod sees interaction; until it reports, nothing is known, and unknown counts as active.
-std::string Compute::activity(const sdk::Call&, std::string_view id) {
-  check_id(id);
-  return Json::object({{"id", std::string(id)}, {"signals", Json::array()}}).dump();
-}
-
 }  // namespace roost::kubernetes

@@ -101,7 +101,21 @@ class Compute final : public sdk::ComputePlugin {
   std::map<std::string, std::string> foreign_;  // UIDs of volumes that bear another mark; guarded by fence_mutex_
 };
 
-// How long a removal looks again for what must be gone.
-inline constexpr std::chrono::milliseconds kGonePoll{100};
+// How long a removal itself looks whether what it deleted is gone: 1.5 s, less and less often. What takes longer must not hold
+// one of the host's workers: the host is told to ask again (still_going), which writes nothing anew.
+class Patience {
+ public:
+  [[nodiscard]] bool wait(const sdk::Call& call) {  // false: it is over, or the call is
+    if (pause_ > kLongest || !call.sleep_for(pause_)) return false;
+    pause_ *= 2;
+    return true;
+  }
+
+ private:
+  static constexpr std::chrono::milliseconds kLongest{800};
+  std::chrono::milliseconds pause_{100};
+};
+
+[[noreturn]] void still_going(const std::string& message);
 
 }  // namespace roost::kubernetes

@@ -9,6 +9,7 @@ namespace roost::kubernetes {
 namespace {
 
 constexpr std::size_t kMessageMax = 400;
+constexpr std::size_t kSignalsMax = 16;
 
 struct Reason {
   std::string name;  // empty: nothing is wrong
@@ -117,6 +118,11 @@ const PodState* workspace_pod(const SessionState& session) {
   return best;
 }
 
+std::string pod_authority(const PodState& pod) {
+  const bool v6 = pod.address.find(':') != std::string::npos;
+  return (v6 ? "[" + pod.address + "]" : pod.address) + ":1111";
+}
+
 bool has_workspace_pod(const SessionState& session) { return workspace_pod(session) != nullptr; }
 
 Json workspace_document(const std::string& id, const SessionState& session, const Surroundings& around) {
@@ -145,11 +151,22 @@ Json workspace_document(const std::string& id, const SessionState& session, cons
                                 {"generation", generation},
                                 {"volume", volume_document(id, session, around.volume_foreign)},
                                 {"workload", part}});
-  if (ready && !pod->address.empty()) {
-    const bool v6 = pod->address.find(':') != std::string::npos;
-    document.set("endpoint", "tcp:" + (v6 ? "[" + pod->address + "]" : pod->address) + ":1111");
-  }
+  if (ready && !pod->address.empty()) document.set("endpoint", "tcp:" + pod_authority(*pod));
   return document;
+}
+
+Json read_signals(const std::string& text, std::int64_t now_us) {
+  Json signals = Json::array();
+  const Json answer = Json::parse(text, "the agent's answer");
+  for (const Json& signal : answer["signals"].items()) {
+    const std::string& name = signal["name"].str();
+    const bool named =
+        !name.empty() && name.size() <= 32 && name.find_first_not_of("abcdefghijklmnopqrstuvwxyz_") == std::string::npos;
+    const std::int64_t at_us = signal["at"].integer();
+    if (!named || at_us <= 0 || signals.items().size() >= kSignalsMax) continue;
+    signals.push(Json::object({{"name", name}, {"at", std::min(at_us, now_us)}}));
+  }
+  return signals;
 }
 
 Json task_document(const JobState& job, const PodState* pod) {

@@ -23,8 +23,15 @@ struct Surroundings {
 [[nodiscard]] const PodState* workspace_pod(const SessionState& session);
 [[nodiscard]] bool has_workspace_pod(const SessionState& session);
 
+// Where its agent listens: ADDRESS:PORT. REQUIRES: the pod has an address.
+[[nodiscard]] std::string pod_authority(const PodState& pod);
+
 // By core/abi/schemas/workspace.json.
 [[nodiscard]] Json workspace_document(const std::string& id, const SessionState& session, const Surroundings& surroundings);
+
+// The signals in an agent's answer. The workspace's own user could answer in its place, so only names and times that have been
+// are taken over, a few of them. Throws where it is not JSON.
+[[nodiscard]] Json read_signals(const std::string& answer, std::int64_t now_us);
 
 // By core/abi/schemas/task.json. `pod` may be null. REQUIRES: the job's pod is known, if there is one, where the job has ended.
 [[nodiscard]] Json task_document(const JobState& job, const PodState* pod);

@@ -1,4 +1,5 @@
-// remove: a workload with all that leads to it, or a volume. Each deletion names the UID that a live read has just shown.
+// remove: a workload with all that leads to it, or a volume. Each deletion names the UID that a live read has just shown, and
+// only a live read says that it is gone.
 #include "compute/kubernetes/compute.hpp"
 #include "compute/kubernetes/objects.hpp"
 
@@ -13,6 +14,11 @@ Json delete_options(const std::string& uid) {
 }
 
 }  // namespace
+
+void still_going(const std::string& message) {
+  constexpr std::uint64_t kAskAgainMs = 1000;
+  throw sdk::Failure(ROOST_OUTCOME_UNKNOWN, message, kAskAgainMs);
+}
 
 void Compute::remove(const sdk::Call& call, std::string_view text) {
   const Json request = Json::parse(text, "remove request");
@@ -45,9 +51,9 @@ void Compute::remove_workload(const sdk::Call& call, const std::string& id, cons
     if (outcomes[i].error != nullptr && !outcomes[i].is(404)) throw ApiError(*outcomes[i].error);
     view_->absent(parts[i].first, id, parts[i].second->name);
   }
+  Patience patience;
   for (refresh_pods(call, id); has_workspace_pod(view_->session(id)); refresh_pods(call, id)) {
-    if (!call.sleep_for(kGonePoll))
-      throw sdk::Failure(ROOST_OUTCOME_UNKNOWN, "session " + id + ": its Deployment is removed, its pod has not ended yet");
+    if (!patience.wait(call)) still_going("session " + id + ": its Deployment is removed, its pod has not ended yet");
   }
   if (view_->session(id).volumes.empty()) forget(id);
 }
@@ -73,17 +79,19 @@ void Compute::remove_volume(const sdk::Call& call, const std::string& id, const 
     throw sdk::Failure(ROOST_CONFLICT, "volume " + volume->name + " is still asked for by Deployment " + workload->name);
   }
   call.check();
-  const Outcome outcome =
-      client_->send_all(call, {Request::remove(path(Kind::volume, volume->name), delete_options(uid))}).front();
-  if (outcome.error != nullptr && !outcome.is(404)) throw ApiError(*outcome.error);
+  if (!volume->deleting) {
+    const Request removal = Request::remove(path(Kind::volume, volume->name), delete_options(uid));
+    const Outcome outcome = client_->send_all(call, {removal}).front();
+    if (outcome.error != nullptr && !outcome.is(404)) throw ApiError(*outcome.error);
+  }
+  Patience patience;
   while (true) {
     const Outcome present = client_->send_all(call, {Request::get(path(Kind::volume, volume->name))}).front();
     if (present.is(404)) break;
     if (present.error != nullptr) throw ApiError(*present.error);
     view_->put(Kind::volume, present.object);
     if (read_object(present.object).uid != uid) return;
-    if (!call.sleep_for(kGonePoll))
-      throw sdk::Failure(ROOST_OUTCOME_UNKNOWN, "volume " + volume->name + " is being deleted, and is not gone yet");
+    if (!patience.wait(call)) still_going("volume " + volume->name + " is being deleted, and is not gone yet");
   }
   view_->absent(Kind::volume, id, volume->name);
   if (view_->session(id).volumes.empty()) forget(id);

@@ -101,6 +101,13 @@ bool SessionState::empty() const {
          jobs.empty();
 }
 
+bool SessionState::is_record() const {
+  const bool other = !volumes.empty() || !workloads.empty() || !services.empty() || !routes.empty() || !secrets.empty();
+  return !other &&
+         std::all_of(jobs.begin(), jobs.end(), [](const JobState& job) { return job.task == "verify" && job.succeeded; }) &&
+         std::all_of(pods.begin(), pods.end(), [](const PodState& pod) { return pod.task && pod.ended && pod.claim.empty(); });
+}
+
 const VolumeState* SessionState::volume(const std::string& name) const {
   const auto found = std::find_if(volumes.begin(), volumes.end(), [&](const VolumeState& volume) { return volume.name == name; });
   return found == volumes.end() ? nullptr : &*found;
@@ -205,6 +212,7 @@ PlainState read_secret(const Json& object) {
   Json data = Json::object();
   for (const Json::Member& member : object["data"].members()) data.set(member.first, decode(member.second.str()));
   plain.digest = secret_digest(data);
+  plain.token = data["token"].str();
   plain.drifted = plain.digest != object["metadata"]["annotations"][kDigest].str();
   return plain;
 }
@@ -215,6 +223,9 @@ JobState read_job(const Json& object) {
   job.operation = labels[kOperation].str();
   job.attempt = number(labels[kAttempt].str());
   job.task = labels[kTask].str();
+  for (const Json& finalizer : object["metadata"]["finalizers"].items()) {
+    job.going = job.going || (job.deleting && finalizer.str() == "foregroundDeletion");
+  }
   for (const Json& condition : object["status"]["conditions"].items()) {
     if (condition["status"].str() != "True") continue;
     const std::string& type = condition["type"].str();

@@ -60,13 +60,15 @@ struct PodState : Object {
 
 struct PlainState : Object {
   std::string digest;    // Secret: of its data now
+  std::string token;     // Secret: the session's; secret
   bool drifted = false;  // somebody changed what Roost wrote
 };
 
 struct JobState : Object {
   std::string operation;
   std::int64_t attempt = 0;
-  std::string task;  // backup, verify, restore
+  std::string task;    // backup, verify, restore
+  bool going = false;  // it is being deleted, and its pods before it
   bool succeeded = false;
   bool failed = false;
   std::string reason;
@@ -83,6 +85,8 @@ struct SessionState {
   std::vector<PlainState> secrets;
   std::vector<JobState> jobs;
   [[nodiscard]] bool empty() const;
+  // Nothing is left but Jobs that verified a backup and stay for a while, for people to see.
+  [[nodiscard]] bool is_record() const;
   [[nodiscard]] const WorkloadState* workload() const { return workloads.empty() ? nullptr : &workloads.front(); }
   [[nodiscard]] const VolumeState* volume(const std::string& name) const;
 };

@@ -107,8 +107,11 @@ void Compute::delete_job(const sdk::Call& call, const std::string& id, const Job
                                      {"kind", "DeleteOptions"},
                                      {"propagationPolicy", "Foreground"},
                                      {"preconditions", Json::object({{"uid", job.uid}})}});
-  const Outcome outcome = client_->send_all(call, {Request::remove(path(Kind::job, job.name), options)}).front();
-  if (outcome.error != nullptr && !outcome.is(404)) throw ApiError(*outcome.error);
+  if (!job.going) {
+    const Outcome outcome = client_->send_all(call, {Request::remove(path(Kind::job, job.name), options)}).front();
+    if (outcome.error != nullptr && !outcome.is(404)) throw ApiError(*outcome.error);
+  }
+  Patience patience;
   while (true) {
     refresh_jobs(call, id);
     refresh_pods(call, id);
@@ -118,8 +121,7 @@ void Compute::delete_job(const sdk::Call& call, const std::string& id, const Job
     const bool pod_left =
         std::any_of(session.pods.begin(), session.pods.end(), [&](const PodState& pod) { return pod.job == job.name; });
     if (!job_left && !pod_left) return;
-    if (!call.sleep_for(kGonePoll))
-      throw sdk::Failure(ROOST_OUTCOME_UNKNOWN, "Job " + job.name + " is being deleted, and is not gone yet");
+    if (!patience.wait(call)) still_going("Job " + job.name + " is being deleted, and is not gone yet");
   }
 }
 

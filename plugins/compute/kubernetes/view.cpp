@@ -179,7 +179,7 @@ std::vector<std::string> View::ids(std::string_view after, std::uint32_t limit) 
   const std::lock_guard<std::mutex> lock(mutex_);
   std::vector<std::string> found;
   for (auto session = sessions_.upper_bound(std::string(after)); session != sessions_.end() && found.size() < limit; ++session) {
-    found.push_back(session->first);
+    if (!session->second.is_record()) found.push_back(session->first);
   }
   return found;
 }

@@ -34,6 +34,7 @@ class View {
   // Waits until every kind was listed once. Throws UNAVAILABLE, saying what is missing, where the call ends before.
   void wait_until_listed(const sdk::Call& call) const;
   [[nodiscard]] SessionState session(const std::string& id) const;
+  // Of sessions that something exists of, but for the record of a backup that was verified.
   [[nodiscard]] std::vector<std::string> ids(std::string_view after, std::uint32_t limit) const;
   // Whether a volume of that class ("": the default one) can be made. True while it is not known.
   [[nodiscard]] bool has_storage_class(const std::string& name) const;

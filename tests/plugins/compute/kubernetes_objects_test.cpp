@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <functional>
 #include <iterator>
 
 #include "compute/kubernetes/documents.hpp"
@@ -56,6 +57,15 @@ TEST(KubernetesObjects, AreAsRead) {
   expect_golden("backup-job", job(s, backup));
   expect_golden("verify-job", job(s, verify));
   expect_golden("task-secret", task_secret(s, backup, "job-uid"));
+}
+
+TEST(KubernetesObjects, TheSecretHasTheApisUrlWhereThereIsOne) {
+  const Spec spec = Spec::parse(kSpec);
+  const Json without = secret(settings(), spec);
+  const Json with = secret(settings(R"(,"api_url":"http://session-manager.roost.svc")"), spec);
+  EXPECT_FALSE(without["stringData"].has("api-url"));
+  EXPECT_EQ(with["stringData"]["api-url"].str(), "http://session-manager.roost.svc");
+  EXPECT_NE(secret_digest(with["stringData"]), secret_digest(without["stringData"])) << "a change is to reach the Secret";
 }
 
 TEST(KubernetesObjects, WhereAVolumeCanBeSharedItsPodsKeepApart) {
@@ -195,6 +205,42 @@ SessionState awake() {
 
 std::string state_of(const SessionState& session) {
   return workspace_document("1823b3a8", session, {})["workload"]["state"].str();
+}
+
+TEST(KubernetesDocuments, OfAnAgentsAnswerOnlyNamesAndTimesThatHaveBeenAreTaken) {
+  const auto read = [](const std::string& text) { return read_signals(text, 1000).dump(); };
+  EXPECT_EQ(read(R"({"signals":[{"name":"http_request","at":999},{"name":"heartbeat","at":5000,"x":1}]})"),
+            R"([{"name":"http_request","at":999},{"name":"heartbeat","at":1000}])");
+  EXPECT_EQ(read(R"({"signals":[{"name":"A\n","at":1},{"name":"a","at":"1"},{"name":"a","at":0},{"at":1},7]})"), "[]");
+  EXPECT_EQ(read(R"({"signals":{"name":"a"}})"), "[]");
+  std::string many = R"({"signals":[)";
+  for (int i = 0; i < 100; ++i) many += R"({"name":"a","at":1},)";
+  EXPECT_EQ(read_signals(many + R"({"name":"a","at":1}]})", 1000).items().size(), 16u);
+  EXPECT_THROW((void)read("<html>"), sdk::Failure);
+}
+
+TEST(KubernetesDocuments, OnlyAVerifyingJobThatIsKeptIsNoSession) {
+  SessionState session;
+  JobState verify;
+  verify.task = "verify";
+  verify.succeeded = true;
+  session.jobs.push_back(verify);
+  PodState finished;
+  finished.task = finished.ended = true;
+  session.pods.push_back(finished);
+  EXPECT_TRUE(session.is_record());
+  const auto other = [&session](const std::function<void(SessionState&)>& change) {
+    SessionState changed = session;
+    change(changed);
+    return !changed.is_record();
+  };
+  EXPECT_TRUE(other([](SessionState& s) { s.jobs[0].task = "backup"; }));
+  EXPECT_TRUE(other([](SessionState& s) { s.jobs[0].succeeded = false; }));
+  EXPECT_TRUE(other([](SessionState& s) { s.pods[0].ended = false; }));
+  EXPECT_TRUE(other([](SessionState& s) { s.pods[0].task = false; }));
+  EXPECT_TRUE(other([](SessionState& s) { s.pods[0].claim = "pvc-1823b3a8"; }));
+  EXPECT_TRUE(other([](SessionState& s) { s.volumes.resize(1); }));
+  EXPECT_TRUE(other([](SessionState& s) { s.secrets.resize(1); }));
 }
 
 TEST(KubernetesDocuments, APodThatEndsIsStoppingNotRunning) {

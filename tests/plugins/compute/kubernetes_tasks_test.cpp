@@ -53,6 +53,13 @@ class KubernetesTasks : public KubernetesTest {
     })) << last.dump();
     return last;
   }
+  static std::vector<std::string> listed(Compute& compute) {
+    const TestCall call;
+    Records records;
+    sdk::Sink sink(records.raw());
+    compute.list(call, "", 100, sink);
+    return records.keys;
+  }
   static void forget(Compute& compute, const Json& task) {
     const TestCall call;
     compute.task_remove(call, name(task));
@@ -85,7 +92,9 @@ TEST_F(KubernetesTasks, CopiesVerifiesAndReleasesTheVolume) {
       << "it may hold the keys of the backup's storage, and the Job stays a day";
   const Json jobs = get(batch("jobs?labelSelector=session-uuid%3D0000beef%2Cjob-type%3Dbackup"));
   ASSERT_EQ(jobs["items"].items().size(), 1u);
+  EXPECT_EQ(listed(*compute).size(), 1u);
   remove_volume(*compute, "0000beef", uid);
+  EXPECT_TRUE(eventually("a list without it", [&] { return listed(*compute).empty(); })) << "the Job is a record, no session";
   EXPECT_FALSE(exists(core("persistentvolumeclaims/pvc-0000beef"))) << "the verifying pod, which stays, does not mount it";
   EXPECT_EQ(jobs["items"].items()[0]["metadata"]["name"].str(), "backup-0000beef");
   EXPECT_EQ(jobs["items"].items()[0]["spec"]["ttlSecondsAfterFinished"].integer(), 86400);
@@ -142,6 +151,49 @@ TEST_F(KubernetesTasks, StopsARunningTask) {
   EXPECT_EQ(get(core("pods?labelSelector=roost.dev%2Fsession%3D0000bee5"))["items"].items().size(), 0u);
   EXPECT_TRUE(eventually("its Secret's end", [&] { return !exists(core("secrets/backup-0000bee5-0badcafe")); }));
   forget(*compute, backup);  // unknown is success
+}
+
+// What holds an object back may do so for long: the call says so and leaves its worker, and the next one goes on from there.
+TEST_F(KubernetesTasks, ARemovalThatIsHeldBackIsToldAndAskedForAgain) {
+  const auto compute = open(Json::object({{"task", Json::object({{"command", Json::array({"hang"})}})}}));
+  const std::string uid = sleeping(*compute, "0000bee8");
+  const Json held = Json::object({{"metadata", Json::object({{"finalizers", Json::array({"test.example.com/hold"})}})}});
+  const Json freed = Json::object({{"metadata", Json::object({{"finalizers", Json()}})}});
+  const auto told = [](const std::function<void(const TestCall&)>& removal) {
+    const TestCall call;
+    try {
+      removal(call);
+    } catch (const sdk::Failure& failure) {
+      const bool early = static_cast<sdk::Call>(call).remaining().count() > 0;
+      return early && failure.code() == ROOST_OUTCOME_UNKNOWN && failure.retry_after_ms() > 0;
+    }
+    return false;
+  };
+  const Json backup = task("0000bee8", "backup", 1, uid);
+  start(*compute, backup);
+  const std::string pods = core("pods?labelSelector=batch.kubernetes.io%2Fjob-name%3Dbackup-0000bee8-0badcafe");
+  ASSERT_TRUE(eventually("its pod", [&] { return !get(pods)["items"].items().empty(); }));
+  const std::string pod = core("pods/" + get(pods)["items"].items()[0]["metadata"]["name"].str());
+  patch(pod, held);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_TRUE(told([&](const TestCall& call) { compute->task_remove(call, name(backup)); })) << i;
+  }
+  EXPECT_TRUE(exists(batch("jobs/backup-0000bee8-0badcafe")));
+  patch(pod, freed);
+  ASSERT_TRUE(eventually("the Job's end", [&] { return code_of([&] { forget(*compute, backup); }) == ROOST_OK; }));
+  EXPECT_FALSE(exists(pod));
+
+  const std::string claim = core("persistentvolumeclaims/pvc-0000bee8");
+  patch(claim, held);
+  const std::string request = Json::object({{"id", "0000bee8"}, {"part", "volume"}, {"uid", uid}}).dump();
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_TRUE(told([&](const TestCall& call) { compute->remove(call, request); })) << i;
+  }
+  EXPECT_TRUE(exists(claim));
+  EXPECT_EQ(observe(*compute, "0000bee8", true)["volume"]["uid"].str(), uid) << "it is not taken for gone";
+  patch(claim, freed);
+  ASSERT_TRUE(eventually("its end", [&] { return code_of([&] { remove_volume(*compute, "0000bee8", uid); }) == ROOST_OK; }));
+  EXPECT_FALSE(exists(claim));
 }
 
 TEST_F(KubernetesTasks, RefusesAnotherVolume) {

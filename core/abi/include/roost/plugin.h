@@ -49,7 +49,7 @@ enum roost_code {
   ROOST_DEADLINE = 8,         /* the deadline passed, nothing was done: retry */
   ROOST_CANCELLED = 9,        /* cancelled, nothing was done */
   ROOST_EXPIRED = 10,         /* a cursor or token is too old: begin again */
-  ROOST_OUTCOME_UNKNOWN = 11, /* may or may not have been done: observe first */
+  ROOST_OUTCOME_UNKNOWN = 11, /* may or may not have been done: observe first. With retry_after_ms: it is under way */
   ROOST_UNSUPPORTED = 12,     /* this backend cannot: do not repeat */
   ROOST_DATA_LOSS = 13,       /* stored data is damaged or gone: stop, tell a human */
   ROOST_INTERNAL = 14         /* a defect of the plugin */
@@ -226,9 +226,9 @@ typedef struct roost_compute {
   int32_t (*list)(roost_instance*, const roost_call*, roost_bytes after, uint32_t limit, const roost_sink*, roost_error*);
   /* [worker, watch lane] As the store's watch; {key: id}: observe it again. */
   int32_t (*watch)(roost_instance*, const roost_call*, roost_bytes resume, const roost_sink*, roost_error*);
-  /* [worker] request: {"id","part":"workload"|"volume","incarnation"|"uid"}. Gone already is success; another incarnation or uid
-   * is ROOST_CONFLICT; a volume that a workload or task still uses is ROOST_CONFLICT. ROOST_OK means gone, and for a workload
-   * that none of its processes is left. */
+  /* [worker] request: {"id","part":"workload"|"volume","incarnation"|"uid"}. Gone already is success. ROOST_CONFLICT: another
+   * incarnation or uid, or a volume that is still used. ROOST_OK: gone, and of a workload no process is left. What takes more
+   * than seconds: ROOST_OUTCOME_UNKNOWN with retry_after_ms, and it is asked for again. So it is with task_remove. */
   int32_t (*remove)(roost_instance*, const roost_call*, roost_bytes request, const roost_sink*, roost_error*);
   /* [worker] Starts a task (backup, verify, restore) beside the volume; its (operation, attempt) names it, so a repeated start
    * finds it. Does not wait for its end. ROOST_CONFLICT: the volume is not the one expected. */
