@@ -12,6 +12,16 @@ def pytest_addoption(parser):
     parser.addoption("--store", default="sqlite", choices=("sqlite", "redis"), help="where the daemons under test keep their documents")
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "own_store: says something only where the documents are in a file of the daemon's own")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--store") != "sqlite":
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("own_store")])
+        items[:] = [item for item in items if not item.get_closest_marker("own_store")]
+
+
 @pytest.fixture(scope="session")
 def build(request):
     path = pathlib.Path(request.config.getoption("--roost-build")).resolve()

@@ -118,6 +118,7 @@ def test_a_full_backup_disk_blocks_the_delete_with_its_reason_and_keeps_the_data
         subprocess.run(["umount", "-l", small], check=True)
 
 
+@pytest.mark.own_store
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
 def test_a_full_data_disk_refuses_and_recovers(build, tmp_path):
     small = tmp_path / "data"
