@@ -124,3 +124,21 @@ def test_a_server_that_is_still_loading(roostd, server):
     roostd.cli("CONFIG", "SET", "key-load-delay", "0")
     server.lines.pop()
     goes_on(roostd)
+
+
+def test_roostd_that_is_there_before_redis(build, tmp_path):
+    server = Redis(directory=tmp_path / "redis")
+    overrides = {"ROOST_STORE__PLUGIN": "store-redis", "ROOST_STORE__CONFIG": json.dumps({"address": server.socket})}
+    daemon = Daemon(build, overrides)
+    try:
+        daemon.start(wait=False)
+        wait_for(lambda: "cannot connect to" in daemon.tail(), what="the log's reason")
+        wait_for(lambda: "listens on" in daemon.tail(), what="its address")
+        assert daemon.get("/ready", key=None).status == 503
+        assert daemon.get("/health", key=None).status == 200
+        server.start()
+        daemon.wait_ready()
+        daemon.create(running=False)
+    finally:
+        daemon.__exit__(None, None, None)
+        server.kill()

@@ -14,7 +14,7 @@ using std::chrono::milliseconds;
 constexpr std::size_t kIdleMax = 32;
 constexpr milliseconds kConnectTime{3'000};   // to one address
 constexpr milliseconds kSentinelTime{1'000};  // to one Sentinel
-constexpr milliseconds kMargin{30};           // that WAIT ends before the call does
+constexpr milliseconds kMargin{100};          // that WAIT ends before the call does
 constexpr milliseconds kWaitTime{1'000};      // for replicas, before it is looked which there still are
 
 sdk::Failure unavailable(const std::string& what) { return {ROOST_UNAVAILABLE, "store-redis: " + what, 500}; }
@@ -246,6 +246,15 @@ void Server::check_durability(Connection& connection, const Until& until) {
     log_.warn("store-redis: acknowledged changes could be lost: " + weak);
 }
 
+// Which replicas there still are, in the middle of a write: where that cannot be found out, the count stays as it is.
+void Server::recount(Connection& connection, const Until& until) {
+  try {
+    check_durability(connection, until);
+  } catch (const std::exception& e) {
+    log_.debug(std::string("store-redis: the replicas could not be counted: ") + e.what());
+  }
+}
+
 void Server::inspect(const Until& until) {
   std::unique_ptr<Connection> connection = take(until);
   try {
@@ -390,7 +399,7 @@ Reply Server::write(const Script& script, const Invoke& invoke, Until until) {
       if (replicas > 0 && integer(replies[1]) < replicas) {
         uncertain = where + " has it, but " + std::to_string(integer(replies[1])) + " of " + std::to_string(replicas) +
                     " replicas confirmed it";
-        check_durability(*connection, until);  // which of them are still there
+        recount(*connection, until);
         continue;
       }
       give(std::move(connection));

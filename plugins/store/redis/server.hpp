@@ -55,6 +55,7 @@ class Server {
   [[nodiscard]] Address ask_sentinels(const Until& until);
   void qualify(Connection& connection, const Until& until);
   void check_durability(Connection& connection, const Until& until);
+  void recount(Connection& connection, const Until& until);
   [[nodiscard]] int promotable(int connected, const Until& until);
   void refuse_if_not_durable() const;
   void confirm(const Until& until);
