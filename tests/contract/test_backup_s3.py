@@ -1,5 +1,7 @@
 """A session's delete with its archive in S3: on two servers, over TLS and not; with the storage away, and with storage that lies."""
+import json
 import os
+import pathlib
 import re
 import subprocess
 
@@ -81,3 +83,29 @@ def test_wrong_keys_are_told_and_the_volume_stays(build):
             assert volumes(daemon, uuid)
             for text in (str(session), daemon.tail(1 << 20)):
                 assert "some-other-secret" not in text and ACCESS_KEY not in str(session)
+
+
+def faketime():
+    """The library that shifts a program's clock (Debian's libfaketime)."""
+    found = sorted(pathlib.Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    return str(found[0]) if found else None
+
+
+@pytest.mark.skipif(not faketime(), reason="libfaketime is not installed")
+@pytest.mark.parametrize("shift", ["+2h", "-3h"])
+def test_a_task_whose_clock_is_wrong_goes_by_the_servers(build, tmp_path, shift):
+    # AddressSanitizer wants to be the first library; it is linked in, so the order does no harm.
+    clock = {"LD_PRELOAD": faketime(), "FAKETIME": shift, "FAKETIME_DONT_FAKE_MONOTONIC": "1", "ASAN_OPTIONS": "verify_asan_link_order=0"}
+    (tmp_path / "volume").mkdir()
+    (tmp_path / "volume/a.bin").write_bytes(os.urandom(12 << 20))
+    with S3Server("versitygw") as server:
+        for kind in ("backup", "verify"):
+            spec = {"id": "0000abcd", "user_id": "me", "operation": "00000001", "attempt": 1, "kind": kind, "archive": "a.zip", "backup_id": "b",
+                    "volume": {"uid": "u"}, "volume_path": str(tmp_path / "volume"),
+                    "backup": {"manifest": str(build / "lib/roost/plugins/backup-s3.roost.json"), "config": server.config(), "mounts": [],
+                               "secrets": {"access_key_id": ACCESS_KEY, "secret_access_key": SECRET_KEY}}}
+            (tmp_path / "spec.json").write_text(json.dumps(spec))
+            done = subprocess.run([build / "bin/roost-agent", kind, "--spec", tmp_path / "spec.json", "--result", tmp_path / "result.json"],
+                                  env={**os.environ, **clock}, capture_output=True, text=True, timeout=300)
+            assert json.loads((tmp_path / "result.json").read_text())["state"] == "succeeded", done.stderr
+            assert "the clock of this machine differs by" in done.stderr

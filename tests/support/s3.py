@@ -65,7 +65,7 @@ class S3Server:
         """Runs a line of Python on a boto3 client, which is no work of ours, and answers what it prints."""
         program = ("import boto3, sys; client = boto3.client('s3', endpoint_url=%r, aws_access_key_id=%r, aws_secret_access_key=%r, "
                    "region_name='us-east-1', verify=%r); %s") % (self.endpoint, ACCESS_KEY, SECRET_KEY, str(self.ca) if self.tls else None, code)
-        done = subprocess.run([self.programs / "moto/bin/python", "-c", program], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([self.programs / "moto/bin/python", "-c", program], capture_output=True, text=True, timeout=180)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -75,16 +75,17 @@ class S3Server:
     def fetch(self, key, path):
         self.ask(f"client.download_file({self.bucket!r}, {key!r}, {str(path)!r})")
 
+    def config(self, endpoint=None):
+        config = {"bucket": self.bucket, "endpoint": endpoint or self.endpoint, "stale_after_s": 0, "attempts": 2, "backoff_ms": 20}
+        return {**config, "ca_file": str(self.ca)} if self.tls else config
+
 
 class S3Daemon(Daemon):
     """roostd with its archives in `server`; `endpoint`: another address of it."""
 
     def __init__(self, build, server, overrides=None, endpoint=None):
-        config = {"bucket": server.bucket, "endpoint": endpoint or server.endpoint, "stale_after_s": 0, "attempts": 2, "backoff_ms": 20}
-        if server.tls:
-            config["ca_file"] = str(server.ca)
         secrets = {"access_key_id": {"value": ACCESS_KEY}, "secret_access_key": {"env": "TEST_S3_SECRET"}}
-        super().__init__(build, {"ROOST_BACKUP__PLUGIN": "backup-s3", "ROOST_BACKUP__CONFIG": json.dumps(config),
+        super().__init__(build, {"ROOST_BACKUP__PLUGIN": "backup-s3", "ROOST_BACKUP__CONFIG": json.dumps(server.config(endpoint)),
                                  "ROOST_BACKUP__SECRETS": json.dumps(secrets), "TEST_S3_SECRET": SECRET_KEY, **(overrides or {})})
         del self.environment["ROOST_BACKUP__CONFIG__PATH"]
 

@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::uint64_t kPauseMax_ms = 20'000;
 constexpr std::uint64_t kRetryAfterMax_ms = 60'000;
+constexpr std::int64_t kSkew_s = 240;  // servers refuse from five to fifteen minutes on
 
 // A stranger's text for a message of ours: printable, and not too long.
 std::string plain(std::string_view text, std::size_t most) {
@@ -186,11 +187,13 @@ HttpRequest Client::build(const S3Request& request, const Credential& credential
 bool Client::mend(Attempt& attempt) {
   const HttpResponse& response = attempt.response;
   if (response.ending != Ending::answered) return false;
-  if (attempt.code == "RequestTimeTooSkewed" && !attempt.clock_tried) {
+  const std::time_t theirs = curl_getdate(response.header("date").c_str(), nullptr);
+  const std::int64_t offset = static_cast<std::int64_t>(theirs) - static_cast<std::int64_t>(std::time(nullptr));
+  // A HEAD's answer has no body to say it in.
+  const bool skewed = attempt.code == "RequestTimeTooSkewed" || (attempt.request.method == "HEAD" && response.status == 403 &&
+                                                                 std::abs(offset - clock_offset_s_) > kSkew_s);
+  if (skewed && theirs > 0 && !attempt.clock_tried) {
     attempt.clock_tried = true;
-    const std::time_t theirs = curl_getdate(response.header("date").c_str(), nullptr);
-    if (theirs <= 0) return false;
-    const std::int64_t offset = static_cast<std::int64_t>(theirs) - static_cast<std::int64_t>(std::time(nullptr));
     log_.warn("the clock of this machine differs by " + std::to_string(offset) + " s from the S3 server's; the server's is used");
     clock_offset_s_ = offset;
     return true;
@@ -205,7 +208,6 @@ bool Client::mend(Attempt& attempt) {
     region_ = named;
     return true;
   }
-  // A HEAD's answer has no body to say it in.
   const bool expired =
       is_expired(attempt.code) || (attempt.request.method == "HEAD" && (response.status == 400 || response.status == 403));
   if (expired && !attempt.credential_tried) {

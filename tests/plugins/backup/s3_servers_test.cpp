@@ -232,6 +232,17 @@ TEST(S3Parts, TenThousandReach5TB) {
   EXPECT_EQ(backup_s3::part_bytes(1001, 8 * kMiB), 16 * kMiB);
 }
 
+TEST(S3Encryption, ACustomersKeyGoesWithItsDigest) {
+  backup_s3::Settings settings;
+  settings.sse_customer_key = std::string(32, 'k');
+  const backup_s3::Objects objects(settings, sdk::Log());
+  // printf 'k%.0s' {1..32} | base64, and | openssl md5 -binary | base64
+  const backup_s3::Pairs wanted = {{"x-amz-server-side-encryption-customer-algorithm", "AES256"},
+                                   {"x-amz-server-side-encryption-customer-key", "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s="},
+                                   {"x-amz-server-side-encryption-customer-key-MD5", "mT2HRsMGJ5IX5C+0rreZ8Q=="}};
+  EXPECT_EQ(objects.customer_key(), wanted);
+}
+
 Code code_of_opening(const Json& more, const Secrets& secrets = s3_secrets()) {
   Json config = Json::object({{"bucket", "some-bucket"}});
   for (const auto& [key, value] : more.members()) config.set(key, value);
