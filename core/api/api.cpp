@@ -47,9 +47,25 @@ void Api::Impl::add(http::Router& router, std::string method, std::string patter
     auto who = std::static_pointer_cast<const Principal>(request.context);
     if (!who)
       return respond(http::problem(401, "an API key is needed: send it in the header X-API-Key"));  // no gatekeeper was asked
-    (this->*handler)(request, respond, who);
+    if (!must_look(request)) return (this->*handler)(request, respond, who);
+    look(request, respond, who, handler);
   };
   router.add({std::move(method), std::move(pattern), run, std::move(call), body_limit});
+}
+
+// Where other replicas write to the store too, a session that is not here may be there, and what is here may be old.
+bool Api::Impl::must_look(const Request& request) const {
+  if (request.parameters.empty() || !request.path.starts_with("/session/") || !valid_session_id(request.parameters[0]))
+    return false;
+  return !engine_.is_current() || (engine_.is_replicated() && !engine_.reads().find(request.parameters[0]));
+}
+
+void Api::Impl::look(const Request& request, const Responder& respond, const PrincipalView& who, Method handler) {
+  auto kept = std::make_shared<const Request>(request);
+  engine_.look(kept->parameters[0], [this, kept, respond, who, handler](Result<SessionView> found) {
+    if (!found.ok() && found.error().code != Code::not_found) return respond(failure(found.error()));
+    (this->*handler)(*kept, respond, who);
+  });
 }
 
 void Api::Impl::reconfigure(Options options) {

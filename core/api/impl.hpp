@@ -54,6 +54,8 @@ class Api::Impl {
 
   void add(http::Router& router, std::string method, std::string pattern, http::Run run, Access access, Method handler,
            std::size_t body_limit = 16 << 10);
+  bool must_look(const Request& request) const;
+  void look(const Request&, const Responder&, const PrincipalView&, Method handler);  // into the store, then `handler`
   void add_sessions(http::Router& router);
   void add_messages(http::Router& router);
   void add_service(http::Router& router);
@@ -84,6 +86,7 @@ class Api::Impl {
   void act(const Request&, const Responder&, const PrincipalView&, Action action,
            const std::function<void(std::string id, CommandOptions, Done<SessionView>)>& run);
   void list(const Request&, const Responder&, const PrincipalView&);
+  http::Response page(const std::string& cursor, std::size_t wanted, const std::string& user) const;
   void get(const Request&, const Responder&, const PrincipalView&);
   void access(const Request&, const Responder&, const PrincipalView&);
   // remove.cpp

@@ -5,6 +5,7 @@ namespace roost::api {
 namespace {
 
 constexpr std::int64_t kPage = 100, kMaxPage = 1000;
+constexpr std::int64_t kCatchUpMs = 2'000;  // a list waits so long for a read model that follows the store
 
 http::Response with_etag(int status, std::string body, std::uint64_t revision) {
   http::Response response = http::Response::json_text(status, std::move(body));
@@ -120,14 +121,22 @@ void Api::Impl::list(const Request& request, const Responder& respond, const Pri
   }
   if (user.empty()) user = who->user;
   const auto wanted = static_cast<std::size_t>(*limit);
+  if (engine_.is_current()) return respond(page(cursor, wanted, user));
+  engine_.await_current(kCatchUpMs, [this, cursor, wanted, user, respond](const Status& current) {
+    if (!current.ok()) return respond(failure({Code::unavailable, "the list may be out of date: " + current.error().message, 0}));
+    respond(page(cursor, wanted, user));
+  });
+}
+
+http::Response Api::Impl::page(const std::string& cursor, std::size_t wanted, const std::string& user) const {
   auto views = engine_.reads().list(cursor, wanted + 1, user);
   const bool more = views.size() > wanted;
   if (more) views.resize(wanted);
   Json sessions = Json::array();
   for (const SessionView& view : views) sessions.push(summary(*view, hooks_.workspace_url(view->session.id)));
-  respond(http::Response::json(200, Json::object({{"sessions", std::move(sessions)},
-                                                  {"count", views.size()},
-                                                  {"next_cursor", more ? Json(views.back()->session.id) : Json()}})));
+  return http::Response::json(200, Json::object({{"sessions", std::move(sessions)},
+                                                 {"count", views.size()},
+                                                 {"next_cursor", more ? Json(views.back()->session.id) : Json()}}));
 }
 
 void Api::Impl::access(const Request& request, const Responder& respond, const PrincipalView& who) {

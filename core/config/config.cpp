@@ -74,6 +74,7 @@ Json without_secrets(const Json& node, const Json& value) {
 }
 
 bool holds_secrets(const Json& tree) {
+  if (!tree["auth"]["secret_key"].as_string().empty()) return true;
   for (const Json& key : tree["auth"]["keys"].items()) {
     if (key.find("key") && key["key"].as_string() != kGuideKey) return true;
   }
@@ -149,6 +150,7 @@ std::vector<std::string> Config::secret_values() const {
   for (const Backend* backend : {&store, &compute, &backup}) {
     for (const auto& [name, value] : backend->secrets) out.push_back(value);
   }
+  if (!auth.secret_key.empty()) out.push_back(auth.secret_key);
   for (const Json& key : tree["auth"]["keys"].items()) {
     // The guide's key is in every copy of the guide: to redact it would only hide which key is meant.
     const std::string& text = key["key"].as_string();

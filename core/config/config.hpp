@@ -45,6 +45,7 @@ struct Http {
   std::chrono::milliseconds request_deadline{};
   std::chrono::milliseconds idle_timeout{};
   std::chrono::milliseconds proxy_idle_timeout{};
+  std::chrono::milliseconds drain_delay{};
   std::chrono::milliseconds drain_deadline{};
   std::size_t stream_buffer = 0;
   bool metrics_open = false;                // /metrics is answered without a key
@@ -113,6 +114,7 @@ struct ApiKey {
 
 struct Auth {
   std::vector<ApiKey> keys;
+  std::string secret_key;              // 64 hex digits; empty: a file in data_dir
   bool accept_guide_key_risk = false;  // keep the guide's key even where a workspace could reach the API
 };
 

@@ -97,6 +97,7 @@ class Interpreter {
     out.request_deadline = in.duration("request_deadline");
     out.idle_timeout = in.duration("idle_timeout");
     out.proxy_idle_timeout = in.duration("proxy_idle_timeout");
+    out.drain_delay = in.duration("drain_delay");
     out.drain_deadline = in.duration("drain_deadline");
     out.stream_buffer = static_cast<std::size_t>(in.size("stream_buffer"));
     out.metrics_open = in.text("metrics") == "open" || (in.text("metrics") == "auto" && out.loopback);
@@ -237,6 +238,7 @@ class Interpreter {
   }
 
   void auth() {
+    config_.auth.secret_key = config_.tree["auth"]["secret_key"].as_string();
     config_.auth.accept_guide_key_risk = config_.tree["auth"]["accept_guide_key_risk"].as_bool();
     const std::string guide = to_hex(sha256(kGuideKey));
     std::set<std::string> names, digests;

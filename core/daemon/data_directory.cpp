@@ -119,12 +119,18 @@ std::string text_of(const Sha256& digest) { return {reinterpret_cast<const char*
 
 }  // namespace
 
-Result<DataDirectory> DataDirectory::open(const std::string& path, Random& random) {
+Result<DataDirectory> DataDirectory::open(const std::string& path, const std::string& secret_key, Random& random) {
   std::error_code failed;
   std::filesystem::create_directories(path, failed);  // 0700 by the process's umask
   if (failed) return Error{Code::unavailable, "cannot make the data directory " + path + ": " + failed.message(), 0};
   ROOST_TRY(const int held, lock(path));
   DataDirectory directory(path, held);
+  if (!secret_key.empty()) {
+    const auto key = from_hex(secret_key);
+    if (!key || key->size() != kMasterBytes) return Error{Code::invalid, "auth.secret_key must be 64 hex digits", 0};
+    directory.master_ = *key;
+    return directory;
+  }
   const std::string key_path = path + "/secret.key";
   auto master = read_master(key_path);
   if (!master.ok() && master.error().code == Code::not_found) {

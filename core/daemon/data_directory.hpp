@@ -14,7 +14,9 @@ namespace roost::daemon {
 class DataDirectory {
  public:
   // EXISTS naming the process that holds it; DENIED or UNAVAILABLE with the path where it cannot be used.
-  [[nodiscard]] static Result<DataDirectory> open(const std::string& path, Random& random);
+  // `secret_key`: the master key as 64 hex digits, where several daemons share one; empty: a file in the directory, made at
+  // random.
+  [[nodiscard]] static Result<DataDirectory> open(const std::string& path, const std::string& secret_key, Random& random);
   ~DataDirectory();
   DataDirectory(DataDirectory&& other) noexcept;
   DataDirectory& operator=(DataDirectory&&) = delete;

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <chrono>
 #include <future>
+#include <thread>
 #include <vector>
 
 #include "api/api.hpp"
@@ -41,6 +42,8 @@ log::Level level_of(int level) {
   }
 }
 
+}  // namespace
+
 // Plugins keep the pointer for as long as the process lives, so this is never destroyed.
 const HostApi& host_api() {
   static const HostApi* const api = new HostApi(
@@ -53,8 +56,6 @@ const HostApi& host_api() {
       });
   return *api;
 }
-
-}  // namespace
 
 class Runtime::Impl {
  public:
@@ -95,6 +96,7 @@ class Runtime::Impl {
   void warn_of_restarts(const config::Config& next) const;
 
   std::string replacement_key;       // stands for the guide's key where a workspace could use that
+  bool replicated = false;           // other daemons may use the store too
   std::atomic<bool> exposed{false};  // a workspace shares the host's network
   bool looked_at_all = false;
   int ticks = 0;
@@ -103,6 +105,8 @@ class Runtime::Impl {
 
 EngineOptions Runtime::Impl::engine_settings() const {
   EngineOptions options = engine_options(config);
+  options.replicated = replicated;
+  options.identity = to_hex(directory.derived_key("identity"));
   options.login_secret = [this](const Session& session) { return directory.login_secret(session); };
   options.workspace_token = [this](const Session& session) { return directory.workspace_token(session); };
   options.workspace_url = [this](const std::string& id) { return gateway->workspace_url(id); };
@@ -173,6 +177,7 @@ Status Runtime::Impl::start() {
                                           system_clock()));
   loop.start();
   ROOST_TRY(backends, Backends::open(backends_spec(config), host_api(), loop));
+  replicated = backends->store_is_shared();
   const Ports ports{&backends->store(), &backends->compute(), &backends->backup(), &system_clock(), &system_random(), &loop};
   ROOST_CHECK(gateway::Gateway::validate(gateway_options(config)));
   engine = std::make_unique<Engine>(ports, engine_settings());
@@ -268,6 +273,8 @@ std::string Runtime::Impl::banner() const {
 
 bool Runtime::Impl::stop() {
   if (api) api->drain();
+  if (engine) engine->hand_over();  // another replica leads while this one answers what is under way
+  if (server) std::this_thread::sleep_for(replicated ? config.http.drain_delay : std::chrono::milliseconds(0));
   if (server) server->stop();
   bool clean = true;
   if (engine) {
@@ -284,7 +291,7 @@ Runtime::Runtime(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Runtime::~Runtime() = default;
 
 Result<std::unique_ptr<Runtime>> Runtime::start(config::Config config) {
-  ROOST_TRY(DataDirectory directory, DataDirectory::open(config.data_dir, system_random()));
+  ROOST_TRY(DataDirectory directory, DataDirectory::open(config.data_dir, config.auth.secret_key, system_random()));
   auto impl = std::make_unique<Impl>(std::move(config), std::move(directory));
   if (const Status started = impl->start(); !started.ok()) {
     (void)impl->stop();
@@ -301,8 +308,8 @@ std::string Runtime::banner() const { return impl_->banner(); }
 bool Runtime::stop() { return impl_->stop(); }
 
 std::int64_t Runtime::stop_deadline_ms() const {
-  return impl_->config.http.drain_deadline.count() + std::chrono::milliseconds(kEngineStop).count() +
-         kBackendDrainNs / 1'000'000 + 5'000;
+  return impl_->config.http.drain_delay.count() + impl_->config.http.drain_deadline.count() +
+         std::chrono::milliseconds(kEngineStop).count() + kBackendDrainNs / 1'000'000 + 5'000;
 }
 
 }  // namespace roost::daemon

@@ -9,8 +9,12 @@
 
 #include "base/result.hpp"
 #include "config/config.hpp"
+#include "host/host_api.hpp"
 
 namespace roost::daemon {
+
+// What plugins may call: their log, and the complaints about them. For as long as the process lives.
+[[nodiscard]] const HostApi& host_api();
 
 class Runtime {
  public:

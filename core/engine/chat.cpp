@@ -94,6 +94,7 @@ void Chat::sent(const std::shared_ptr<Sending>& sending, Result<Written> written
   if (written->committed && !written->documents.empty()) {
     const std::string& key = written->documents.front().key;
     queued.message.id = key.substr(key.rfind('/') + 1);
+    (void)relay_.first(key);
     context_.emit(
         {sending->id, written->view->session.user_id, "message.queued", context_.wall_us(),
          Json::object({{"uuid", sending->id}, {"message_id", queued.message.id}, {"queue_length", queued.queue_length}})});
@@ -295,7 +296,8 @@ void Chat::rest(const std::string& id, std::int64_t ms) {
     return late;
   });
   const bool again = std::exchange(waiting.again, false);
-  std::int64_t wait = context_.options.replicated ? std::min<std::int64_t>(ms, 1000) : ms;
+  // What another replica appends is told by the watch; where that is not to be relied on, look oneself.
+  std::int64_t wait = context_.replicated ? std::min<std::int64_t>(ms, context_.is_current() ? 10'000 : 1'000) : ms;
   for (const auto& claim : waiting.claims) wait = std::min(wait, claim->until_ms - now);
   if (waiting.claims.empty()) {
     waiting_.erase(it);
@@ -369,6 +371,7 @@ void Chat::ack(const std::string& id, const std::string& message_id, std::string
   };
   end_message(id, message_id, std::move(ending), [this, id, message_id, claim, done = std::move(done)](Result<Message> ended) {
     if (ended) {
+      (void)relay_.first(documents::history_prefix(id) + message_id);
       SessionView view = context_.reads.find(id);
       context_.emit({id, view ? view->session.user_id : "", "message.answered", context_.wall_us(),
                      Json::object({{"uuid", id},

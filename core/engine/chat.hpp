@@ -10,13 +10,14 @@
 #include <vector>
 
 #include "engine/documents.hpp"
+#include "engine/relay.hpp"
 #include "engine/writer.hpp"
 
 namespace roost {
 
 class Chat {
  public:
-  Chat(Context& context, Writer& writer) : context_(context), writer_(writer) {}
+  Chat(Context& context, Writer& writer, Relay& relay) : context_(context), writer_(writer), relay_(relay) {}
 
   void send(const std::string& id, std::string text, const CommandOptions& options, Done<Engine::Queued> done);
   void claim(const std::string& id, int max, std::int64_t wait_ms, std::int64_t visibility_ms, Done<std::vector<Message>> done);
@@ -63,6 +64,7 @@ class Chat {
 
   Context& context_;
   Writer& writer_;
+  Relay& relay_;
   std::map<std::string, Waiting> waiting_;
 };
 

@@ -232,6 +232,7 @@ void Commands::stop() {
 
 void Commands::find_operation(const std::string& operation_id, Done<Json> done) {
   if (!valid_session_id(operation_id)) return done(Error{Code::not_found, "there is no such operation", 0});
+  if (!context_.is_current()) return scan_sessions(operation_id, "", std::move(done));
   std::string after = operation_id.substr(0, 2) + "000000";
   const std::string first = operation_id.substr(0, 2);
   SessionView zero = context_.reads.find(after);
@@ -252,7 +253,7 @@ void Commands::find_operation(const std::string& operation_id, Done<Json> done) 
 
 // Another replica may have just begun it.
 void Commands::scan_sessions(const std::string& operation_id, const std::string& after, Done<Json> done) {
-  if (!context_.options.replicated) return scan_tombstones(operation_id, "", std::move(done));
+  if (!context_.replicated) return scan_tombstones(operation_id, "", std::move(done));
   context_.scan(operation_id.substr(0, 2), "session/", after, kPage,
                 [this, operation_id, done = std::move(done)](Result<std::vector<Document>> page) {
                   if (!page) return done(page.error());

@@ -71,7 +71,7 @@ Json operation_data(const Session& now) {
 
 }  // namespace
 
-void Context::publish(const std::string& id, SessionView after) {
+void Context::publish(const std::string& id, SessionView after, const std::string& actor) {
   const SessionView before = reads.find(id);
   if (!after && !before) return;
   if (before && after && before->revision == after->revision) return;
@@ -82,6 +82,11 @@ void Context::publish(const std::string& id, SessionView after) {
     return emit({id, before->session.user_id, "session.deleted", wall_us(), Json::object({{"uuid", id}})});
   }
   const Session& now = after->session;
+  if (!before) {
+    Json data = Json::object({{"uuid", id}, {"user_id", now.user_id}});
+    if (!actor.empty()) data.set("actor", actor);
+    emit({id, now.user_id, "session.created", wall_us(), std::move(data)});
+  }
   if (before && (before->session.phase != now.phase || before->session.reason != now.reason ||
                  before->session.observed.replicas != now.observed.replicas)) {
     emit({id, now.user_id, "session.phase", wall_us(), phase_data(before, now)});

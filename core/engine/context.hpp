@@ -22,9 +22,11 @@ namespace roost {
 
 class Context {
  public:
-  Context(Ports the_ports, EngineOptions the_options) : ports(the_ports), options(std::move(the_options)) {}
+  Context(Ports the_ports, EngineOptions the_options)
+      : ports(the_ports), replicated(the_options.replicated), options(std::move(the_options)) {}
 
   Ports ports;
+  const bool replicated;  // other replicas write to the store too
   EngineOptions options;
   ReadModel reads;
   std::function<void(const Event&)> listener;
@@ -35,6 +37,9 @@ class Context {
     std::atomic<std::int64_t> steps{0}, failures{0}, conflicts{0}, orphans{0}, overdue{0}, queue_depth{0}, in_flight{0};
   } counters;
   std::atomic<bool> store_ok{false}, compute_ok{false}, backup_ok{true};
+  // With other replicas: until when the read model is known to follow the store (monotonic). See follower.hpp.
+  std::atomic<std::int64_t> follows_until_ms{0};
+  [[nodiscard]] bool is_current() const { return !replicated || mono_ms() < follows_until_ms.load(); }
 
   // Told of every change of the read model: the session before (null: new) and after (null: gone).
   std::vector<std::function<void(const SessionView& before, const SessionView& after)>> observers;
@@ -84,8 +89,8 @@ class Context {
   std::function<void()> idle;  // called while stopping, when no call is under way
 
   // ---- what happened ----
-  // Puts (or, with null, erases) the session in the read model and says what changed.
-  void publish(const std::string& id, SessionView after);
+  // Puts (or, with null, erases) the session in the read model and says what changed. `actor`: who made it, where that is known.
+  void publish(const std::string& id, SessionView after, const std::string& actor = {});
   void emit(Event event);
   void log(int level, const std::string& message, Json fields = Json::object());
 

@@ -232,11 +232,7 @@ void Creator::finish(const JobPtr& job, const Document& document) {
   auto view = documents::decode_session(document);
   if (!view) return job->done(view.error());
   const Session& session = (*view)->session;
-  if (!context_.reads.find(session.id)) {
-    context_.publish(session.id, *view);
-    context_.emit({session.id, session.user_id, "session.created", context_.wall_us(),
-                   Json::object({{"uuid", session.id}, {"user_id", session.user_id}, {"actor", job->options.actor}})});
-  }
+  if (!context_.reads.find(session.id)) context_.publish(session.id, *view, job->options.actor);
   job->done(*std::move(view));
 }
 

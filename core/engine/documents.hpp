@@ -4,6 +4,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "engine/ports.hpp"
 #include "engine/read_model.hpp"
@@ -15,6 +16,10 @@ namespace roost::documents {
 [[nodiscard]] std::string user_partition(std::string_view user_id);
 [[nodiscard]] std::string backup_partition(std::string_view session_id);
 
+// Every partition but the users': those of sessions, those of backups, and what all replicas share. A user's is known from the
+// sessions and tombstones that name the user.
+[[nodiscard]] std::vector<std::string> fixed_partitions();
+
 [[nodiscard]] std::string session_key(std::string_view id);
 [[nodiscard]] std::string tombstone_key(std::string_view id);
 [[nodiscard]] std::string message_prefix(std::string_view id);
@@ -25,6 +30,12 @@ namespace roost::documents {
 [[nodiscard]] std::string reservation_key(std::string_view id);
 [[nodiscard]] std::string backup_key(std::string_view backup_id);
 inline constexpr std::string_view kUserKey = "user";
+// A leader that lets go of the lease writes there, so that the other replicas hear of it.
+inline constexpr std::string_view kLeaderPartition = "leader";
+inline constexpr std::string_view kHandOverKey = "hand-over";
+// Which secret key the replicas of this store have.
+inline constexpr std::string_view kIdentityPartition = "identity";
+inline constexpr std::string_view kIdentityKey = "secret-key";
 
 // The session with the marks of its last commits, newest first.
 [[nodiscard]] std::string encode(const Session&, std::string_view commits);

@@ -4,6 +4,8 @@
 #include "engine/commands.hpp"
 #include "engine/context.hpp"
 #include "engine/creator.hpp"
+#include "engine/documents.hpp"
+#include "engine/follower.hpp"
 #include "engine/leader.hpp"
 #include "engine/reconciler.hpp"
 #include "engine/sweep.hpp"
@@ -40,24 +42,82 @@ class Engine::Impl : public std::enable_shared_from_this<Engine::Impl> {
   }
 
   void start() {
-    sweep.load([this] {
+    check_identity([this] { begin(); });
+  }
+
+  // Whoever comes first writes which secret key this store's replicas have.
+  void check_identity(std::function<void()> then) {
+    if (!context.replicated || context.options.identity.empty()) return then();
+    const std::string partition(documents::kIdentityPartition), key(documents::kIdentityKey);
+    context.get(partition, key, [this, partition, key, then = std::move(then)](const Result<Document>& found) {
+      const auto again = [this, then](std::int64_t ms) {
+        if (!context.stopping) context.after_ms(ms, [this, then] { check_identity(then); });
+      };
+      foreign = found.ok() && found->value != context.options.identity;
+      if (foreign) {
+        context.log(3, foreign_store().message);
+        return again(10'000);
+      }
+      if (found) return then();
+      if (found.error().code != Code::not_found) return again(500);
+      Commit commit{
+          partition, {{Condition::Kind::absent, key, 0}}, {{StoreOperation::Kind::put, key, context.options.identity, 0}}};
+      context.commit(std::move(commit), [again](const Result<CommitResult>&) { again(1); });
+    });
+  }
+
+  [[nodiscard]] static Error foreign_store() {
+    return {
+        Code::unavailable,
+        "the store belongs to replicas with another secret key: give this one theirs (auth.secret_key), or a store of its own",
+        0};
+  }
+
+  void begin() {
+    follower.load([this] {
       context.loaded = true;
       loaded = true;
       context.log(1, "the sessions are loaded", Json::object({{"sessions", static_cast<std::int64_t>(context.reads.size())}}));
       leader.start([this] {
         reconciler.reset();
-        if (!context.options.replicated) return sweep.resync();
-        sweep.reload([this] { sweep.resync(); });  // the one that led before may have written what nobody told us yet
+        if (!context.replicated) return sweep.resync();
+        follower.reload([this] { sweep.resync(); });  // the one that led before may have written what nobody told us yet
       });
       sweep.watch();
+      if (context.replicated)
+        follower.follow({[this] { sweep.resync(); }, [this] { leader.renounce(); }, [this] { leader.ask_now(); }});
     });
+  }
+
+  // The session as the store has it now.
+  void look(const std::string& id, Done<SessionView> done) {
+    writer.refresh(id, [id, done = std::move(done)](Result<SessionView> view) {
+      if (view && !*view) return done(Error{Code::not_found, "there is no session " + id, 0});
+      if (!view && (view.error().code == Code::deadline || view.error().code == Code::outcome_unknown))
+        return done(Error{Code::unavailable, "the store does not answer", 1000});
+      done(std::move(view));
+    });
+  }
+
+  void await_current(std::int64_t left_ms, Done<void> done) {
+    constexpr std::int64_t kLookMs = 10;
+    if (context.is_current()) return done(Status{});
+    if (left_ms <= 0) return done(Error{Code::deadline, "the changes in the store are not being followed", 1000});
+    context.after_ms(kLookMs,
+                     [this, left_ms, done = std::move(done)]() mutable { await_current(left_ms - kLookMs, std::move(done)); });
+  }
+
+  void hand_over() {
+    leader.resign();
+    reconciler.when_idle([this] { leader.release([] {}); });
   }
 
   void stop(std::function<void()> stopped) {
     context.stopping = true;
     commands.stop();
     chat.stop();
-    auto release = [this, stopped = std::move(stopped)] { leader.stop(stopped); };
+    leader.resign();
+    auto release = [this, stopped = std::move(stopped)] { leader.release(stopped); };
     if (context.counters.in_flight > 0) {
       context.idle = [this, release = std::move(release)] {
         auto once = std::exchange(context.idle, nullptr);
@@ -72,11 +132,14 @@ class Engine::Impl : public std::enable_shared_from_this<Engine::Impl> {
   Writer writer{context};
   Creator creator{context};
   Commands commands{context, writer};
-  Chat chat{context, writer};
+  Relay relay{context};
+  Chat chat{context, writer, relay};
   Leader leader{context};
   Reconciler reconciler{context, writer, creator, leader};
-  Sweep sweep{context, writer, reconciler, chat, leader};
+  Sweep sweep{context, writer, reconciler, leader};
+  Follower follower{context, writer, chat, relay};
   std::atomic<bool> loaded{false};
+  std::atomic<bool> foreign{false};  // the store is of another secret key
 };
 
 Engine::Engine(Ports ports, EngineOptions options) : impl_(std::make_shared<Impl>(ports, std::move(options))) {}
@@ -89,13 +152,32 @@ void Engine::stop(std::function<void()> stopped) {
   impl_->context.post([impl = impl_.get(), stopped = std::move(stopped)]() mutable { impl->stop(std::move(stopped)); });
 }
 
+void Engine::hand_over() {
+  impl_->context.post([impl = impl_.get()] { impl->hand_over(); });
+}
+
+bool Engine::is_replicated() const { return impl_->context.replicated; }
+bool Engine::is_current() const { return impl_->context.is_current(); }
+
+void Engine::await_current(std::int64_t timeout_ms, Done<void> done) {
+  impl_->command<void>(std::move(done),
+                       [impl = impl_.get(), timeout_ms](Done<void> then) { impl->await_current(timeout_ms, std::move(then)); });
+}
+
+void Engine::look(std::string id, Done<SessionView> done) {
+  impl_->command<SessionView>(
+      std::move(done), [impl = impl_.get(), id = std::move(id)](Done<SessionView> then) { impl->look(id, std::move(then)); });
+}
+
 Status Engine::ready() const {
   const Context& context = impl_->context;
+  if (impl_->foreign) return Impl::foreign_store();
   const auto why = [&] {
     const std::string problem = context.store_ok ? std::string() : context.store_problem();
     return problem.empty() ? problem : ": " + problem;
   };
-  if (!impl_->loaded) return Error{Code::unavailable, "the sessions are not loaded from the store yet" + why(), 0};
+  if (!impl_->loaded || (context.replicated && !impl_->follower.has_caught_up()))
+    return Error{Code::unavailable, "the sessions are not loaded from the store yet" + why(), 0};
   if (!context.store_ok) return Error{Code::unavailable, "the store does not answer" + why(), 0};
   if (impl_->leader.valid() && !context.compute_ok) return Error{Code::unavailable, "compute does not answer", 0};
   return {};

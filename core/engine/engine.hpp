@@ -39,7 +39,10 @@ struct EngineOptions {
   std::int64_t message_tries = 5;  // then it is dead
   std::int64_t history_ms = 30LL * 24 * 3600 * 1000;
   bool chat_wakes = true;
-  bool replicated = false;  // other replicas write to the store too: watch it
+  bool replicated = false;  // other replicas write to the store too: watch it. For the engine's life.
+  // With other replicas: says which secret key this replica has. A store that was first used with another one is refused: logins
+  // and tokens of one replica would mean nothing to the next. Empty: not asked.
+  std::string identity;
   // [engine's thread] level: 0 debug, 1 info, 2 warning, 3 error; `fields` is an object. May be empty.
   std::function<void(int level, const std::string& message, const Json& fields)> log;
   Size size_small{1000, std::int64_t{1} << 30};
@@ -92,6 +95,8 @@ class Engine {
 
   // Loads every session, takes the lease, begins to reconcile. Retries while the store is away: ready() says when it is done.
   void start();
+  // Stops beginning new steps, and lets another replica lead as soon as those under way are done. Commands are still taken.
+  void hand_over();
   // Stops beginning new steps, releases the lease, answers once no call is under way.
   void stop(std::function<void()> stopped);
   // OK once the read model is loaded and the backends answer; else UNAVAILABLE with the reason.
@@ -99,6 +104,14 @@ class Engine {
   void reconfigure(EngineOptions options);
 
   [[nodiscard]] const ReadModel& reads() const;
+  // Whether reads() shows every change that is in the store for more than 250 ms: always without other replicas; with them for as
+  // long as the store's watch works.
+  [[nodiscard]] bool is_current() const;
+  [[nodiscard]] bool is_replicated() const;
+  // Answers once it is current; DEADLINE.
+  void await_current(std::int64_t timeout_ms, Done<void> done);
+  // Reads the session from the store into reads(). NOT_FOUND.
+  void look(std::string id, Done<SessionView> done);
 
   // ---- commands ----
   // EXHAUSTED past a cap. With an idempotency key that was used before: that session (INVALID where the user differs).

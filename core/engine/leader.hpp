@@ -14,19 +14,30 @@ class Leader {
  public:
   explicit Leader(Context& context) : context_(context) {}
   void start(std::function<void()> gained);  // called each time the lease is new, or was lost in between
-  void stop(std::function<void()> released);
+  void ask_now();                            // it may be free
+  void renounce();                           // it may have been lost where it is kept: not valid before it is granted anew
+  void resign();                             // not valid from now on, and not asked for again
+  // After resign(): lets another replica have it at once. Call it when nothing that was begun under it is under way.
+  void release(std::function<void()> released);
   [[nodiscard]] bool valid() const { return context_.mono_ms() < valid_until_ms_.load(); }
 
  private:
   void ask();
   void answered(std::int64_t asked_ms, Result<Lease> result);
+  void announce(std::function<void()> released);
 
   Context& context_;
   std::function<void()> gained_;
+  std::function<void()> returned_;  // once resigned: the last question was answered
   std::atomic<std::int64_t> valid_until_ms_{0};
+  std::int64_t held_until_ms_ = 0;  // in the store, as far as is known
   std::uint64_t epoch_ = 0;
   std::int64_t failures_ = 0;
+  Scheduler::TimerId timer_ = 0;
   bool started_ = false;
+  bool asking_ = false;
+  bool again_ = false;      // ask once more when the answer is there
+  bool renounced_ = false;  // what is under way was asked before: its answer is not believed
 };
 
 }  // namespace roost

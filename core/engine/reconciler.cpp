@@ -74,6 +74,11 @@ void Reconciler::hint(const std::string& id) {
   enqueue(id);
 }
 
+void Reconciler::when_idle(std::function<void()> idle) {
+  if (busy_ == 0) return context_.post(std::move(idle));
+  idle_ = std::move(idle);
+}
+
 void Reconciler::reset() {
   for (auto it = works_.begin(); it != works_.end();) {
     Work& work = it->second;

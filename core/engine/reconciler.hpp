@@ -9,6 +9,7 @@
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
 #include "engine/creator.hpp"
 #include "engine/leader.hpp"
@@ -28,6 +29,8 @@ class Reconciler {
   [[nodiscard]] bool is_settled(const SessionSnapshot& snapshot, const Workspace& workspace) const;
   [[nodiscard]] const Task* task_of(const std::string& id) const;  // as last seen; null: none
   [[nodiscard]] std::size_t depth() const { return works_.size(); }
+  // Once no step is under way. With the lease gone none begins.
+  void when_idle(std::function<void()> idle);
 
  private:
   struct Work {
@@ -68,7 +71,7 @@ class Reconciler {
     ++busy_;
     work.busy = true;
     return context_.guard([this, id = work.id, then = std::move(then)](Result<T> result) {
-      --busy_;
+      if (--busy_ == 0 && idle_) context_.post(std::exchange(idle_, nullptr));
       Work* found = find(id);
       if (!found) return;
       found->busy = false;
@@ -117,6 +120,7 @@ class Reconciler {
   std::deque<std::string> queue_;
   bool draining_ = false;
   std::int64_t busy_ = 0;
+  std::function<void()> idle_;
   Places starts_, tasks_;
 };
 

@@ -8,106 +8,14 @@
 namespace roost {
 
 namespace {
-constexpr int kPartitions = 256;
-constexpr int kParallel = 8;
 constexpr std::uint32_t kPage = 500;
 constexpr std::size_t kSlice = 500;
 constexpr std::int64_t kQuietMs = 100;  // the least time between two watches that bring nothing
-
-std::string partition_name(int number) {
-  static constexpr char kDigits[] = "0123456789abcdef";
-  return {kDigits[number >> 4], kDigits[number & 15]};
-}
 }  // namespace
-
-// ---- loading ------------------------------------------------------------------------------------------------------------
-
-struct Sweep::Loading {
-  std::function<void()> loaded;
-  bool again = false;  // the read model has sessions: they are refreshed in turn with their commits
-  int next = 0;
-  int open = 0;
-  std::int64_t failures = 0;
-  std::map<std::string, std::unordered_set<std::string>> seen;  // by partition
-};
-
-void Sweep::load(std::function<void()> loaded) {
-  auto loading = std::make_shared<Loading>();
-  loading->loaded = std::move(loaded);
-  loading->open = kParallel;
-  for (int i = 0; i < kParallel; ++i) load_next(loading);
-}
-
-void Sweep::reload(std::function<void()> done) {
-  auto loading = std::make_shared<Loading>();
-  loading->loaded = std::move(done);
-  loading->again = true;
-  loading->open = kParallel;
-  for (int i = 0; i < kParallel; ++i) load_next(loading);
-}
-
-void Sweep::load_next(const std::shared_ptr<Loading>& loading) {
-  if (loading->next < kPartitions) return load_partition(loading, loading->next++, "");
-  if (--loading->open == 0) loading->loaded();
-}
-
-void Sweep::take(const std::shared_ptr<Loading>& loading, const std::string& partition, const std::vector<Document>& page) {
-  for (const Document& document : page) {
-    auto view = documents::decode_session(document);
-    if (!view) {
-      context_.log(3, "a session cannot be read and is left alone", Json::object({{"detail", view.error().message}}));
-      continue;
-    }
-    const std::string& id = (*view)->session.id;
-    if (!loading->again) {
-      context_.reads.put(*view);
-      continue;
-    }
-    loading->seen[partition].insert(id);
-    SessionView present = context_.reads.find(id);
-    if (!present || present->revision != document.revision) writer_.refresh(id, [](Result<SessionView>) {});
-  }
-}
-
-void Sweep::refresh_missing(const std::string& partition, const std::unordered_set<std::string>& seen) {
-  std::string after = partition + "000000";
-  if (context_.reads.find(after) && !seen.count(after)) writer_.refresh(after, [](Result<SessionView>) {});
-  while (true) {
-    auto page = context_.reads.list(after, kSlice);
-    for (const SessionView& view : page) {
-      const std::string& id = view->session.id;
-      if (id.compare(0, partition.size(), partition) != 0) return;
-      if (!seen.count(id)) writer_.refresh(id, [](Result<SessionView>) {});
-    }
-    if (page.size() < kSlice) return;
-    after = page.back()->session.id;
-  }
-}
-
-void Sweep::load_partition(const std::shared_ptr<Loading>& loading, int number, const std::string& after) {
-  if (context_.stopping) return;
-  const std::string partition = partition_name(number);
-  context_.scan(partition, "session/", after, kPage, [=, this](Result<std::vector<Document>> page) {
-    if (!page) {
-      const std::int64_t wait = context_.backoff_ms(++loading->failures);
-      context_.log(2, "the sessions cannot be loaded yet", Json::object({{"detail", page.error().message}, {"retry_ms", wait}}));
-      context_.after_ms(wait, [=, this] { load_partition(loading, number, after); });
-      return;
-    }
-    take(loading, partition, *page);
-    if (page->size() >= kPage) return load_partition(loading, number, page->back().key);
-    if (loading->again) refresh_missing(partition, loading->seen[partition]);
-    loading->seen.erase(partition);
-    load_next(loading);
-  });
-}
 
 // ---- watching -----------------------------------------------------------------------------------------------------------
 
-void Sweep::watch() {
-  watch_compute("");
-  if (context_.options.replicated) watch_store("");
-}
+void Sweep::watch() { watch_compute(""); }
 
 void Sweep::watch_compute(const std::string& resume) {
   if (context_.stopping) return;
@@ -125,32 +33,6 @@ void Sweep::watch_compute(const std::string& resume) {
     if (expired) resync();
     const std::int64_t wait = watched.error().code == Code::unsupported ? 60'000 : context_.backoff_ms(++compute_failures_);
     context_.after_ms(wait, [this, next = expired ? "" : resume] { watch_compute(next); });
-  }));
-}
-
-void Sweep::watch_store(const std::string& resume) {
-  if (context_.stopping) return;
-  const std::int64_t began = context_.mono_ms();
-  context_.ports.store->watch(resume, context_.guard([this, resume, began](Result<Watched> watched) {
-    if (!watched) {
-      const bool expired = watched.error().code == Code::expired;
-      if (expired) reload([this] { resync(); });
-      const std::int64_t wait = context_.backoff_ms(++store_failures_);
-      context_.after_ms(wait, [this, next = expired ? "" : resume] { watch_store(next); });
-      return;
-    }
-    store_failures_ = 0;
-    // A watch from nowhere began at an unknown moment: what was written before it and after the last load was seen by neither.
-    if (resume.empty()) reload([this] { resync(); });
-    std::unordered_set<std::string> sessions, queues;
-    for (const Change& change : watched->changes) {
-      if (change.key.rfind("session/", 0) == 0) sessions.insert(change.key.substr(8));
-      if (change.key.rfind("message/", 0) == 0) queues.insert(change.key.substr(8, 8));
-    }
-    for (const std::string& id : sessions) writer_.refresh(id, [](Result<SessionView>) {});
-    for (const std::string& id : queues) chat_.notice(id);
-    const std::int64_t rest = watched->changes.empty() ? std::max<std::int64_t>(0, kQuietMs - (context_.mono_ms() - began)) : 0;
-    context_.after_ms(rest, [this, next = watched->resume] { watch_store(next); });
   }));
 }
 

@@ -1,5 +1,7 @@
 #include "engine/writer.hpp"
 
+#include <utility>
+
 #include "engine/documents.hpp"
 
 namespace roost {
@@ -36,7 +38,8 @@ void Writer::add(JobPtr job) {
 
 void Writer::begin(const JobPtr& job) {
   SessionView view = context_.reads.find(job->id);
-  if (job->prepare && view) return prepare(job, std::move(view));
+  job->cached = job->prepare && view;
+  if (job->cached) return prepare(job, std::move(view));
   reload(job, [this, job](SessionView found) {
     if (!job->prepare) return finish(job, Written{std::move(found), false, {}});
     prepare(job, std::move(found));
@@ -68,6 +71,9 @@ void Writer::prepare(const JobPtr& job, SessionView view) {
 }
 
 void Writer::decided(const JobPtr& job, const SessionView& view, Edit edit) {
+  // A commit is checked by the store. To do nothing, or to refuse, is not: and another replica may have written since.
+  if (edit.kind != Edit::Kind::commit && context_.replicated && std::exchange(job->cached, false))
+    return reload(job, [this, job](SessionView latest) { prepare(job, std::move(latest)); });
   if (edit.kind == Edit::Kind::refuse) return finish(job, std::move(edit.error));
   if (edit.kind == Edit::Kind::nothing) return finish(job, Written{view, false, {}});
   job->edit = std::move(edit);

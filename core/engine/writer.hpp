@@ -58,6 +58,7 @@ class Writer {
     std::string commits;
     std::uint64_t expected = 0;
     bool uncertain = false;  // a commit of this edit may have landed
+    bool cached = false;     // decided on the read model's view
     int tries = 0;
   };
   using JobPtr = std::shared_ptr<Job>;

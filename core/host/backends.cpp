@@ -1,5 +1,6 @@
 #include "host/backends.hpp"
 
+#include <algorithm>
 #include <array>
 #include <mutex>
 #include <utility>
@@ -97,7 +98,21 @@ Result<std::unique_ptr<Backends>> Backends::open(const BackendsSpec& spec, const
   return std::unique_ptr<Backends>(new Backends(std::move(impl)));
 }
 
+Result<std::unique_ptr<Backends>> Backends::open_store(const BackendsSpec& spec, const HostApi& host, Scheduler& scheduler) {
+  auto impl = std::make_unique<Impl>(host, scheduler, spec.timeouts);
+  impl->spec = spec;
+  ROOST_TRY(auto opened, open_part(parts(spec)[0], spec, host));
+  impl->slots[0].replace(std::move(opened));
+  return std::unique_ptr<Backends>(new Backends(std::move(impl)));
+}
+
 Store& Backends::store() { return impl_->store; }
+bool Backends::store_is_shared() const {
+  const auto path = find_manifest(impl_->spec.directories, impl_->spec.store.plugin);
+  if (!path.ok()) return false;
+  const auto manifest = read_manifest(*path);
+  return manifest.ok() && std::count(manifest->capabilities.begin(), manifest->capabilities.end(), "shared") != 0;
+}
 Compute& Backends::compute() { return impl_->compute; }
 BackupStorage& Backends::backup() { return impl_->backup; }
 
@@ -130,7 +145,9 @@ Status Backends::reload(const BackendsSpec& spec, std::int64_t drain_ms) {
 
 bool Backends::drain(std::int64_t deadline_ns) {
   bool drained = true;
-  for (const PluginSlot& slot : impl_->slots) drained = slot.current()->lanes.drain(deadline_ns) && drained;
+  for (const PluginSlot& slot : impl_->slots) {
+    if (const auto open = slot.current()) drained = open->lanes.drain(deadline_ns) && drained;
+  }
   const std::scoped_lock lock(impl_->stuck_mutex);
   for (const auto& old : impl_->stuck) drained = old->lanes.statistics().running == 0 && drained;
   return drained;

@@ -48,11 +48,16 @@ class Backends {
   // host and scheduler outlive the process's last call into a plugin. The error names the backend.
   [[nodiscard]] static Result<std::unique_ptr<Backends>> open(const BackendsSpec& spec, const HostApi& host,
                                                               Scheduler& scheduler);
+  // The store alone, for what works on documents only.
+  [[nodiscard]] static Result<std::unique_ptr<Backends>> open_store(const BackendsSpec& spec, const HostApi& host,
+                                                                    Scheduler& scheduler);
   ~Backends();
   Backends(const Backends&) = delete;
   Backends& operator=(const Backends&) = delete;
 
   [[nodiscard]] Store& store();
+  // Whether several daemons may use the store at once: its manifest has the capability "shared".
+  [[nodiscard]] bool store_is_shared() const;
   [[nodiscard]] Compute& compute();
   [[nodiscard]] BackupStorage& backup();
   // See BackupAdapter::read.

@@ -210,7 +210,7 @@ void StoreAdapter::lease(std::string name, std::string holder, int action, std::
 }
 
 void StoreAdapter::watch(std::string resume, Done<Watched> done) {
-  submit_call<Watched>(slot_, LaneKind::watch, timeouts_.watch_ms, "watch",
+  submit_call<Watched>(slot_, LaneKind::watch, timeouts_.store_watch_ms, "watch",
                        asking<Watched>([resume = std::move(resume)](WorkerCall& call) -> Result<Watched> {
                          ROOST_CHECK(call.invoke({kHintsMax, kKeyMax + kPartitionMax + 1, 4096, 64 << 20},
                                                  [&](auto* instance, auto* raw, auto* sink, auto* error) {

@@ -12,6 +12,7 @@ struct CallTimeouts {
   std::int64_t volume_ms = 300'000;  // remove of a volume, which may hold millions of files
   std::int64_t bulk_ms = 60'000;     // one chunk of an archive
   std::int64_t watch_ms = 25'000;
+  std::int64_t store_watch_ms = 100;  // each that ends well says that nothing was missed until it began
 };
 
 }  // namespace roost

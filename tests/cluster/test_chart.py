@@ -34,6 +34,10 @@ SETS = {
                               "sizes": {"small": {"cpu": 0.5}}, "compute": {"config": {"grace_s": 60}},
                               "workspaces": {"landing": "/?folder=/workspace/\"#: {}"}},
                    "workspaces": {"podTemplate": {"spec": {"runtimeClassName": "gvisor"}}, "labels": {"team": "a"}}},
+    "replicas": {"replicas": 3, "redis": {"address": "redis:6379", "existingSecret": "redis", "tls": {"enabled": True, "caSecret": "redis-ca"},
+                                          "config": {"durability": "refuse"}}},
+    "replicas over Sentinels": {"replicas": 2, "redis": {"sentinels": ["s0:26379", "s1:26379"], "masterName": "roost"},
+                                "secretKey": {"existingSecret": "mine"}},
     "no rights": {"serviceAccount": {"create": False, "name": "mine"}, "rbac": {"create": False, "clusterRole": False},
                   "podDisruptionBudget": {"enabled": False}},
 }
@@ -59,7 +63,8 @@ def environment_of(rendered, keys):
     """What the Deployment gives roostd."""
     container = rendered["Deployment", "session-manager"]["spec"]["template"]["spec"]["containers"][0]
     plain = {e["name"]: e["value"] for e in container["env"] if "value" in e}
-    return {"ROOST_AUTH__KEYS": keys, "ROOST_HTTP__HOSTS": plain["ROOST_HTTP__HOSTS"].replace("$(POD_IP)", "10.1.2.3")}
+    secret = {e["name"]: "5e" * 32 for e in container["env"] if "secretKeyRef" in e.get("valueFrom", {})}
+    return {**secret, "ROOST_AUTH__KEYS": keys, "ROOST_HTTP__HOSTS": plain["ROOST_HTTP__HOSTS"].replace("$(POD_IP)", "10.1.2.3")}
 
 
 def test_the_chart_is_clean(helm):
@@ -159,6 +164,9 @@ def test_what_is_set_arrives(helm, cluster):
     ({"replicas": 2, "backups": {"accessMode": "ReadWriteOnce"}}, "replicas: the backup volume is ReadWriteOnce, so only one node mounts it"),
     ({"replicas": 2}, "replicas: store-sqlite is one file of one roostd"),
     ({"replicas": 2, "config": {"store": {"plugin": "store-other"}}}, "replicas: the data volume"),
+    ({"redis": {"sentinels": ["s:26379"]}}, "redis.masterName"),
+    ({"redis": {"address": "r:6379"}, "config": {"store": {"plugin": "store-other"}}}, "config.store: redis.address or redis.sentinels says already"),
+    ({"redis": {"address": "r:6379"}, "config": {"http": {"drain_deadline": "20s", "drain_delay": "10s"}}}, "terminationGracePeriodSeconds"),
     ({"workspaces": {"exposure": "gateway"}}, "workspaces.gateway.name"),
     ({"config": {"http": {"drain_deadline": "30s"}}}, "terminationGracePeriodSeconds: requests may take http.drain_deadline (30s)"),
     ({"api": {"ingress": {"enabled": True}}}, "api.ingress.host"),
@@ -169,6 +177,21 @@ def test_what_is_set_arrives(helm, cluster):
 ])
 def test_what_cannot_work_is_refused_with_its_reason(helm, values, words):
     assert words in helm.refused(values)
+
+
+def test_replicas_share_what_they_must_and_nothing_else(helm, cluster):
+    rendered = objects(cluster, helm.template(SETS["replicas"]))
+    spec = rendered["Deployment", "session-manager"]["spec"]
+    assert spec["replicas"] == 3 and spec["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    assert ("PersistentVolumeClaim", "session-manager-data") not in rendered
+    pod = spec["template"]["spec"]
+    assert next(volume for volume in pod["volumes"] if volume["name"] == "data")["emptyDir"] == {}
+    environment = {variable["name"]: variable for variable in pod["containers"][0]["env"]}
+    assert environment["ROOST_AUTH__SECRET_KEY"]["valueFrom"]["secretKeyRef"] == {"name": "session-manager-secret-key", "key": "secret-key"}
+    assert re.fullmatch("[0-9a-f]{64}", rendered["Secret", "session-manager-secret-key"]["stringData"]["secret-key"])
+    assert {constraint["topologyKey"] for constraint in pod["topologySpreadConstraints"]} == {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}
+    text = config_of(rendered)
+    assert "plugin: store-redis" in text and '"address":"redis:6379"' in text and 'secrets: {"password":{"env":"STORE_PASSWORD"}}' in text
 
 
 def test_a_store_of_somebody_else_is_configured_as_it_wants(helm, cluster):

@@ -14,7 +14,7 @@ namespace {
 
 class DataDirectoryTest : public testing::Test {
  protected:
-  Result<DataDirectory> open() { return DataDirectory::open(directory.path() + "/a/data", system_random()); }
+  Result<DataDirectory> open() { return DataDirectory::open(directory.path() + "/a/data", "", system_random()); }
   static unsigned mode(const std::string& path) {
     struct stat status {};
     return ::stat(path.c_str(), &status) == 0 ? status.st_mode & 0777u : 0;

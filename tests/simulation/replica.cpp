@@ -5,6 +5,7 @@ namespace roost::simulation {
 namespace {
 constexpr std::int64_t kMs = 1'000'000;
 constexpr std::int64_t kWatchMs = 10'000;
+constexpr std::int64_t kStoreWatchMs = 100;
 }  // namespace
 
 void Replica::deliver(const std::shared_ptr<Life>& life, std::function<void()> work) {
@@ -58,7 +59,7 @@ void Replica::call(bool mutating, std::function<Result<T>()> act, Done<T> done) 
 }
 
 void Replica::watch(const std::vector<Change>& changes, std::vector<std::function<void()>>& waiters, const std::string& resume,
-                    Done<Watched> done) {
+                    std::int64_t longest_ms, Done<Watched> done) {
   const std::size_t from = resume.empty() ? changes.size() : std::stoul(resume);
   if (world_.troubled && simulator_.chance(world_.faults.expired_watch)) {
     simulator_.after_ns(kMs, [life = life_, done] {
@@ -89,7 +90,7 @@ void Replica::watch(const std::vector<Change>& changes, std::vector<std::functio
   };
   if (changes.size() > from) return guarded();
   waiters.push_back(guarded);
-  simulator_.after_ns(kWatchMs * kMs, guarded);
+  simulator_.after_ns(longest_ms * kMs, guarded);
 }
 
 struct Replica::SchedulerPort : Scheduler {
@@ -132,7 +133,7 @@ struct Replica::StorePort : Store {
         false, [w = &r.world_, name, holder, action, ttl_ms] { return w->lease(name, holder, action, ttl_ms); }, std::move(done));
   }
   void watch(std::string resume, Done<Watched> done) override {
-    r.watch(r.world_.store_changes, r.world_.store_waiters, resume, std::move(done));
+    r.watch(r.world_.store_changes, r.world_.store_waiters, resume, kStoreWatchMs, std::move(done));
   }
 };
 
@@ -168,7 +169,7 @@ struct Replica::ComputePort : Compute {
         std::move(done));
   }
   void watch(std::string resume, Done<Watched> done) override {
-    r.watch(r.world_.compute_changes, r.world_.compute_waiters, resume, std::move(done));
+    r.watch(r.world_.compute_changes, r.world_.compute_waiters, resume, kWatchMs, std::move(done));
   }
   void remove_workload(std::string id, std::string incarnation, Done<void> done) override {
     r.call<void>(

@@ -50,7 +50,7 @@ class Replica {
   template <class T>
   void call(bool mutating, std::function<Result<T>()> act, Done<T> done);
   void watch(const std::vector<Change>& changes, std::vector<std::function<void()>>& waiters, const std::string& resume,
-             Done<Watched> done);
+             std::int64_t longest_ms, Done<Watched> done);
 
   const std::thread::id owner_ = std::this_thread::get_id();
   std::mutex posted_mutex_;

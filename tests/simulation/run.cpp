@@ -53,7 +53,7 @@ Run::~Run() { replicas_.clear(); }
 EngineOptions Run::options(const std::string& name) const {
   EngineOptions options;
   options.replica = name;
-  options.replicated = plan_.two_replicas;
+  options.replicated = plan_.replicas > 1;
   options.concurrent_starts = 2;
   options.concurrent_tasks = 2;
   options.resync_ms = 20'000;
@@ -108,13 +108,34 @@ void Run::check_leaders() {
   }
 }
 
+// A replica that says that its read model is current shows no session as it was more than a moment ago.
+void Run::check_reads() {
+  constexpr std::int64_t kLagMs = 250;
+  const std::int64_t now = simulator_.monotonic_ns() / kMs;
+  for (std::size_t i = 0; i < replicas_.size(); ++i) {
+    if (!replicas_[i] || replicas_[i]->paused() || !replicas_[i]->engine().is_current() || !replicas_[i]->engine().ready())
+      continue;
+    for (auto& client : clients_) {
+      if (client->id.empty()) continue;
+      const auto changed = world_.changed_ms.find(documents::session_key(client->id));
+      if (changed == world_.changed_ms.end() || now - changed->second <= kLagMs) continue;
+      auto document = world_.get(documents::partition(client->id), documents::session_key(client->id));
+      const SessionView view = replicas_[i]->engine().reads().find(client->id);
+      const std::uint64_t stored = document ? document->revision : 0, shown = view ? view->revision : 0;
+      if (stored == shown) continue;
+      world_.violate(name_of(i) + " is current and shows session " + client->id + " at revision " + std::to_string(shown) +
+                     "; it is at " + std::to_string(stored) + " since " + std::to_string(now - changed->second) + " ms");
+    }
+  }
+}
+
 void Run::trouble() {
   if (!busy_) return;
   if (simulator_.chance(plan_.clock_jump)) world_.simulator.jump_us(simulator_.between(-3'600, 3'600) * 1'000'000);
   for (std::size_t i = 0; i < replicas_.size(); ++i) {
     if (!plan_.crash_at_call && simulator_.chance(plan_.crash)) crash(i);
   }
-  if (plan_.two_replicas && simulator_.chance(0.001)) {
+  if (plan_.replicas > 1 && simulator_.chance(0.001)) {
     const std::size_t i = simulator_.number() % replicas_.size();
     if (replicas_[i] && !replicas_[i]->paused()) {
       Replica* paused = replicas_[i].get();
@@ -340,6 +361,7 @@ void Run::ack(Client& client, const std::vector<Message>& messages) {
 void Run::run_until(std::int64_t until_ms) {
   while (simulator_.step(until_ms * kMs)) {
     check_leaders();
+    if (plan_.replicas > 1) check_reads();
     trouble();
     for (std::size_t index : std::exchange(crashing_, {})) crash(index);
     if (world_.violations.size() > 20) return;
@@ -482,7 +504,7 @@ void Run::check_end() {
 }
 
 Report Run::go() {
-  replicas_.resize(plan_.two_replicas ? 2 : 1);
+  replicas_.resize(plan_.replicas);
   for (std::size_t i = 0; i < replicas_.size(); ++i) boot(i);
   for (auto& client : clients_) schedule(*client);
   run_until(plan_.busy_ms);

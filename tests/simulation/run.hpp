@@ -1,4 +1,4 @@
-// Run: a simulation from one seed: clients, users and consumers do random things with one or two replicas while the world
+// Run: a simulation from one seed: clients, users and consumers do random things with up to three replicas while the world
 // misbehaves; then the faults end, and everything must come to rest as it was wanted. Thread safety: one thread.
 #pragma once
 
@@ -23,7 +23,7 @@ struct Plan {
   std::int64_t settle_ms = 1'800'000;  // how long convergence may take after that
   double crash = 0.0004;               // of a replica, at each event
   double clock_jump = 0.0003;
-  bool two_replicas = false;  // the second takes over while the first is paused
+  std::size_t replicas = 1;  // with several, another takes over while one is paused
   bool lost_volumes = false;
   std::int64_t cache_lag_ms = 0;
   std::int64_t grace_ms = 4'000;
@@ -56,9 +56,10 @@ class Run {
   void crash(std::size_t index);
   Replica* any_replica();
   [[nodiscard]] std::string name_of(std::size_t replica) const {
-    return plan_.two_replicas ? "replica" + std::to_string(replica) : "replica";
+    return plan_.replicas > 1 ? "replica" + std::to_string(replica) : "replica";
   }
   void check_leaders();
+  void check_reads();
   void trouble();
 
   std::uint64_t begin(Client& client);

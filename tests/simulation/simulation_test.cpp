@@ -24,7 +24,7 @@ std::uint64_t from_environment(const char* name, std::uint64_t fallback) {
 Plan plan_of(std::uint64_t seed) {
   Plan plan;
   plan.seed = seed;
-  plan.two_replicas = seed % 4 == 1;
+  plan.replicas = seed % 4 == 1 ? 2 : seed % 4 == 3 ? 3 : 1;
   plan.lost_volumes = seed % 8 == 2;
   plan.cache_lag_ms = seed % 3 == 0 ? 0 : seed % 3 == 1 ? 300 : 2500;
   if (seed % 5 == 4) plan.crash = 0.004;  // a bad day

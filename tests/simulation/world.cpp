@@ -88,6 +88,7 @@ Result<CommitResult> World::commit(const Commit& commit) {
       if (!forget) documents[key] = {operation.value, revision, expires};
       result.documents.push_back({key, "", revision});
     }
+    if (key.rfind("session/", 0) == 0) changed_ms[key] = simulator.monotonic_ns() / 1'000'000;
     notify(store_changes, store_waiters, {commit.partition, key});
   }
   return result;

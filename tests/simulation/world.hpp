@@ -109,6 +109,8 @@ class World {
   Result<std::vector<Document>> scan(const std::string& partition, const std::string& prefix, const std::string& after,
                                      std::uint32_t limit);
   Result<CommitResult> commit(const Commit& commit);
+  std::map<std::string, std::int64_t> changed_ms;  // by key: when a session's document was last written or removed
+  void forget_leases() { leases_.clear(); }
   [[nodiscard]] bool holds_lease(const std::string& name, const std::string& holder) const;
   Result<Lease> lease(const std::string& name, const std::string& holder, int action, std::int64_t ttl_ms);
 

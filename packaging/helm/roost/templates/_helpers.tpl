@@ -70,16 +70,67 @@ app.kubernetes.io/component: session-manager
 {{- end }}
 {{- end }}
 
+{{/* "true" where the store is the Redis of .Values.redis. */}}
+{{- define "roost.usesRedis" -}}
+{{- if or .Values.redis.address .Values.redis.sentinels }}true{{ else }}false{{ end }}
+{{- end }}
+
+{{/* The Secret with `secret-key`; empty: the key is in the data volume. */}}
+{{- define "roost.secretKeySecret" -}}
+{{- if .Values.secretKey.existingSecret }}{{ .Values.secretKey.existingSecret }}
+{{- else if eq (include "roost.usesRedis" .) "true" }}session-manager-secret-key{{ end }}
+{{- end }}
+
+{{/* store.config of roost.yaml, as JSON. */}}
+{{- define "roost.storeConfig" -}}
+{{- if ne (include "roost.usesRedis" .) "true" }}{{ dict "path" "{data_dir}/store.db" | mustToRawJson }}
+{{- else }}
+{{- $config := dict }}
+{{- with .Values.redis }}
+{{- if .sentinels }}{{ $_ := set $config "sentinels" .sentinels }}{{ $_ := set $config "master_name" .masterName }}{{ else }}{{ $_ := set $config "address" .address }}{{ end }}
+{{- with .user }}{{ $_ := set $config "user" . }}{{ end }}
+{{- with .sentinelUser }}{{ $_ := set $config "sentinel_user" . }}{{ end }}
+{{- if .database }}{{ $_ := set $config "database" (int .database) }}{{ end }}
+{{- if .tls.enabled }}
+{{- $tls := dict "enabled" true }}
+{{- if .tls.caSecret }}{{ $_ := set $tls "ca_file" "/etc/roost-redis/ca.crt" }}{{ end }}
+{{- with .tls.serverName }}{{ $_ := set $tls "server_name" . }}{{ end }}
+{{- $_ := set $config "tls" $tls }}
+{{- end }}
+{{- $config = merge $config .config }}
+{{- end }}
+{{- mustToRawJson $config }}
+{{- end }}
+{{- end }}
+
+{{/* store.secrets of roost.yaml, as JSON. */}}
+{{- define "roost.storeSecrets" -}}
+{{- $secrets := dict }}
+{{- if and (eq (include "roost.usesRedis" .) "true") .Values.redis.existingSecret }}
+{{- $_ := set $secrets "password" (dict "env" "STORE_PASSWORD") }}
+{{- if .Values.redis.sentinelPassword }}{{ $_ := set $secrets "sentinel_password" (dict "env" "STORE_SENTINEL_PASSWORD") }}{{ end }}
+{{- end }}
+{{- mustToRawJson $secrets }}
+{{- end }}
+
 {{/* Refuses what cannot work, before anything is written. */}}
 {{- define "roost.validate" -}}
 {{- if gt (int .Values.replicas) 1 }}
 {{- if ne .Values.backups.accessMode "ReadWriteMany" }}
 {{- fail (printf "replicas: the backup volume is %s, so only one node mounts it: set replicas to 1, or backups.accessMode to ReadWriteMany" .Values.backups.accessMode) }}
 {{- end }}
+{{- if ne (include "roost.usesRedis" .) "true" }}
 {{- if eq (dig "store" "plugin" "store-sqlite" .Values.config) "store-sqlite" }}
-{{- fail "replicas: store-sqlite is one file of one roostd: set replicas to 1" }}
+{{- fail "replicas: store-sqlite is one file of one roostd: set replicas to 1, or name a Redis (redis.address or redis.sentinels)" }}
 {{- end }}
 {{- fail "replicas: the data volume, with the key that logins are signed with, is used by one roostd at a time: set replicas to 1" }}
+{{- end }}
+{{- end }}
+{{- if and .Values.redis.sentinels (or .Values.redis.address (not .Values.redis.masterName)) }}
+{{- fail "redis.sentinels: they know the master by redis.masterName; redis.address is for a Redis without them" }}
+{{- end }}
+{{- if and (eq (include "roost.usesRedis" .) "true") (dig "store" "" .Values.config) }}
+{{- fail "config.store: redis.address or redis.sentinels says already which store it is; more settings of store-redis belong to redis.config" }}
 {{- end }}
 {{- $_ := required "workspaces.domain: the domain of all workspaces is missing, such as preview.example.com" .Values.workspaces.domain }}
 {{- if and (eq .Values.workspaces.exposure "gateway") (not .Values.workspaces.gateway.name) }}
@@ -97,7 +148,9 @@ app.kubernetes.io/component: session-manager
 {{- fail (printf "workspaces.namespace: a claim is of one namespace, and both the daemon and the Jobs in %s need the backups: make a claim of the same storage in each, and name them as backups.existingClaim and backups.workspacesClaim" .Values.workspaces.namespace) }}
 {{- end }}
 {{- $drain := dig "http" "drain_deadline" "10s" .Values.config }}
-{{- if and (regexMatch "^[0-9]+s$" $drain) (ge (int (trimSuffix "s" $drain)) (int .Values.terminationGracePeriodSeconds)) }}
+{{- $delay := dig "http" "drain_delay" "5s" .Values.config }}
+{{- $both := add (int (trimSuffix "s" $drain)) (ternary (int (trimSuffix "s" $delay)) 0 (eq (include "roost.usesRedis" .) "true")) }}
+{{- if and (regexMatch "^[0-9]+s$" $drain) (regexMatch "^[0-9]+s$" $delay) (ge (int $both) (int .Values.terminationGracePeriodSeconds)) }}
 {{- fail (printf "terminationGracePeriodSeconds: requests may take http.drain_deadline (%s) to end, and the store needs a moment after that: more than %d" $drain (int .Values.terminationGracePeriodSeconds)) }}
 {{- end }}
 {{- range .Values.apiKeys.list }}

@@ -1,0 +1,199 @@
+// Several replicas over one store: what each of them shows, says and decides, and who leads.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "engine/harness.hpp"
+
+namespace roost::simulation {
+namespace {
+
+EngineOptions replica_options(const std::string& name) {
+  EngineOptions options;
+  options.replica = name;
+  options.replicated = true;
+  return options;
+}
+
+// Replica `a` of the harness, which leads, and `b`.
+class Pair : public Harness {
+ public:
+  Pair() : Harness(replica_options("a")) {
+    b = std::make_unique<Replica>(world, replica_options("b"));
+    b->engine().on_event([this](const Event& event) { heard.push_back(event); });
+    b->engine().start();
+    EXPECT_TRUE(until([this] { return b->engine().ready().ok() && b->engine().is_current() && engine().is_current(); }));
+  }
+  template <class T>
+  Result<T> ask_b(const std::function<void(Engine&, Done<T>)>& call) {
+    return wait<T>([&](Done<T> done) { call(b->engine(), std::move(done)); });
+  }
+  // From now on each watch of the store fails.
+  void break_watch() {
+    world.faults = Faults{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+    world.faults.cancelled_watch = 1;
+    world.troubled = true;
+  }
+  void mend_watch() { world.troubled = false; }
+  std::int64_t now_ms() { return simulator.monotonic_ns() / 1'000'000; }
+  int heard_of(const std::string& type, const std::string& id) {
+    return static_cast<int>(
+        std::count_if(heard.begin(), heard.end(), [&](const Event& e) { return e.type == type && e.session_id == id; }));
+  }
+
+  std::unique_ptr<Replica> b;
+  std::vector<Event> heard;
+};
+
+TEST(Replicas, WhatOneWritesTheOtherShowsAQuarterOfASecondLaterAtMost) {
+  Pair h;
+  auto made = h.create("ada@example.com");
+  ASSERT_TRUE(made.ok());
+  const std::string id = (*made)->session.id;
+  const std::int64_t began = h.now_ms();
+  ASSERT_TRUE(h.until([&] { return h.b->engine().reads().find(id) != nullptr; }));
+  EXPECT_LE(h.now_ms() - began, 250);
+}
+
+TEST(Replicas, OneThatCannotFollowSaysSoAndReadsInTheStore) {
+  Pair h;
+  const std::string id = h.create_running();
+  h.break_watch();
+  h.pass_ms(300);
+  EXPECT_FALSE(h.b->engine().is_current());
+  ASSERT_TRUE(h.sleep(id).ok());
+  EXPECT_EQ(h.b->engine().reads().find(id)->session.wanted, Wanted::running) << "nobody told it";
+  auto seen = h.ask_b<SessionView>([&](Engine& b, Done<SessionView> done) { b.look(id, std::move(done)); });
+  ASSERT_TRUE(seen.ok());
+  EXPECT_EQ((*seen)->session.wanted, Wanted::asleep);
+  h.mend_watch();
+  EXPECT_TRUE(h.until([&] { return h.b->engine().is_current(); }));
+}
+
+TEST(Replicas, ACommandThatSeemsDoneIsHeldAgainstTheStore) {
+  Pair h;
+  const std::string id = h.create_running();
+  ASSERT_TRUE(
+      h.until([&] { return h.b->engine().reads().find(id) && h.b->engine().reads().find(id)->session.phase == Phase::running; }));
+  h.break_watch();
+  ASSERT_TRUE(h.sleep(id).ok());
+  auto woken = h.ask_b<SessionView>([&](Engine& b, Done<SessionView> done) { b.wake(id, {}, std::move(done)); });
+  ASSERT_TRUE(woken.ok());
+  EXPECT_EQ((*woken)->session.wanted, Wanted::running);
+  auto stored = h.world.get(documents::partition(id), documents::session_key(id));
+  EXPECT_EQ((*documents::decode_session(*stored))->session.wanted, Wanted::running) << "an acknowledged wake is lost";
+}
+
+TEST(Replicas, AWatchThatExpiredReadsEverythingAgainAndWhatIsGoneGoes) {
+  Pair h;
+  const std::string id = h.create_running();
+  ASSERT_TRUE(h.until([&] { return h.b->engine().reads().find(id) != nullptr; }));
+  h.break_watch();
+  ASSERT_TRUE(h.remove(id).ok());
+  ASSERT_TRUE(h.wait_deleted(id).ok());
+  EXPECT_NE(h.b->engine().reads().find(id), nullptr);
+  h.world.faults.cancelled_watch = 0;
+  h.world.faults.expired_watch = 1;
+  h.pass_ms(2'000);
+  EXPECT_FALSE(h.b->engine().is_current()) << "a store that loses the thread each time is not followed";
+  h.mend_watch();
+  ASSERT_TRUE(h.until([&] { return h.b->engine().is_current(); }));
+  EXPECT_EQ(h.b->engine().reads().find(id), nullptr);
+}
+
+TEST(Replicas, AClaimIsWokenByAMessageThatAnotherReplicaTook) {
+  Pair h;
+  const std::string id = h.create_running();
+  ASSERT_TRUE(h.until([&] { return h.b->engine().reads().find(id) != nullptr; }));
+  std::optional<std::vector<Message>> claimed;
+  h.b->engine().claim(id, 1, 30'000, 30'000, [&](Result<std::vector<Message>> got) { claimed = *got; });
+  h.pass_ms(3'000);
+  ASSERT_FALSE(claimed);
+  ASSERT_TRUE(h.send(id, "hello").ok());
+  const std::int64_t began = h.now_ms();
+  ASSERT_TRUE(h.until([&] { return claimed.has_value(); }));
+  ASSERT_EQ(claimed->size(), 1U);
+  EXPECT_EQ(claimed->front().text, "hello");
+  EXPECT_LE(h.now_ms() - began, 100) << "it looked by itself instead of being told";
+}
+
+TEST(Replicas, EventsAreTheSameWhicheverReplicaDidIt) {
+  Pair h;
+  const std::string id = h.create_running();
+  auto sent = h.send(id, "hello");
+  ASSERT_TRUE(sent.ok());
+  auto claimed = h.claim(id);
+  ASSERT_TRUE(claimed.ok());
+  ASSERT_TRUE(h.ack(id, claimed->front(), claimed->front().claim, Json("hi")).ok());
+  ASSERT_TRUE(h.remove(id).ok());
+  ASSERT_TRUE(h.wait_deleted(id).ok());
+  h.pass_ms(1'000);
+  EXPECT_EQ(h.heard_of("session.created", id), 1);
+  EXPECT_EQ(h.heard_of("message.queued", id), 1);
+  EXPECT_EQ(h.heard_of("message.answered", id), 1);
+  EXPECT_GE(h.heard_of("session.phase", id), 1);
+  EXPECT_EQ(h.heard_of("session.deleted", id), 1);
+  const auto own = [&](const char* type) {
+    return std::count_if(h.events.begin(), h.events.end(), [&](const Event& e) { return e.type == type && e.session_id == id; });
+  };
+  EXPECT_EQ(own("message.queued"), 1) << "its own, not once more by the watch";
+  EXPECT_EQ(own("message.answered"), 1);
+  EXPECT_EQ(own("session.created"), 1);
+}
+
+TEST(Replicas, WhoHandsOverIsFollowedAtOnceAndStillTakesCommands) {
+  Pair h;
+  const std::string id = h.create_running();
+  ASSERT_TRUE(h.engine().statistics().leader);
+  const std::int64_t began = h.now_ms();
+  h.engine().hand_over();
+  ASSERT_TRUE(h.until([&] { return h.b->engine().statistics().leader; }));
+  EXPECT_LE(h.now_ms() - began, 250) << "the other replica waited for its next question";
+  EXPECT_FALSE(h.engine().statistics().leader);
+  ASSERT_TRUE(h.sleep(id).ok());
+  EXPECT_TRUE(h.until([&] { return h.world.platforms[id].workload.state == WorkloadState::none; })) << "the new leader acts";
+  EXPECT_FALSE(h.engine().statistics().leader);
+}
+
+TEST(Replicas, WhenTheLeaderIsGoneAnotherLeadsWithinOneAndAHalfLeases) {
+  for (std::int64_t wait_ms : {100, 1'100, 2'300, 3'200}) {
+    Pair h;
+    h.pass_ms(10'000 + wait_ms);
+    const std::int64_t began = h.now_ms();
+    h.replica.reset();
+    ASSERT_TRUE(h.until([&] { return h.b->engine().statistics().leader; }));
+    EXPECT_LE(h.now_ms() - began, replica_options("").lease_ms * 3 / 2);
+  }
+}
+
+TEST(Replicas, AnExpiredWatchMeansThatTheLeaseIsTakenAnew) {
+  Pair h;
+  ASSERT_TRUE(h.engine().statistics().leader);
+  h.world.forget_leases();  // as a failover of the store may
+  ASSERT_TRUE(h.world.lease("leader", "another", 1, 600'000).ok());
+  h.break_watch();
+  h.world.faults.cancelled_watch = 0;
+  h.world.faults.expired_watch = 1;
+  h.pass_ms(150);
+  EXPECT_FALSE(h.engine().statistics().leader) << "it goes on believing in a lease that is gone";
+}
+
+TEST(Replicas, AStoreOfAnotherSecretKeyIsRefused) {
+  Harness h;
+  EngineOptions own = replica_options("a");
+  own.identity = "one";
+  Replica first(h.world, own);
+  first.engine().start();
+  ASSERT_TRUE(h.until([&] { return first.engine().ready().ok(); }));
+  EngineOptions other = replica_options("b");
+  other.identity = "two";
+  Replica second(h.world, other);
+  second.engine().start();
+  h.pass_ms(30'000);
+  ASSERT_FALSE(second.engine().ready().ok());
+  EXPECT_NE(second.engine().ready().error().message.find("secret_key"), std::string::npos);
+  EXPECT_FALSE(second.engine().statistics().leader);
+}
+
+}  // namespace
+}  // namespace roost::simulation
