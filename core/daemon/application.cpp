@@ -16,6 +16,9 @@
 #include "daemon/runtime.hpp"
 #include "daemon/settings.hpp"
 #include "daemon/signals.hpp"
+#include "daemon/transfer.hpp"
+#include "host/backends.hpp"
+#include "host/loop.hpp"
 #include "telemetry/log.hpp"
 
 namespace roost::daemon {
@@ -82,7 +85,8 @@ void Application::handleOption(const std::string& name, const std::string& value
 }
 
 int Application::main(const std::vector<std::string>& arguments) {
-  if (!arguments.empty()) {
+  const bool transfers = arguments.size() == 2 && (arguments[0] == "export" || arguments[0] == "import");
+  if (!arguments.empty() && !transfers) {
     std::cerr << "roostd: \"" << arguments[0] << "\" means nothing here\nroostd --help lists the options\n";
     return 2;
   }
@@ -93,13 +97,16 @@ int Application::main(const std::vector<std::string>& arguments) {
       case Mode::help: {
         Poco::Util::HelpFormatter formatter(options());
         formatter.setCommand("roostd");
-        formatter.setUsage("[--config FILE] [--check-config]");
-        formatter.setHeader("The daemon of Roost: REST API, gateway of the workspaces, reconciler.");
+        formatter.setUsage("[--config FILE] [--check-config | export FILE | import FILE]");
+        formatter.setHeader(
+            "The daemon of Roost: REST API, gateway of the workspaces, reconciler. export and import move everything that the "
+            "store "
+            "holds out of it and into an empty one, while no roostd runs.");
         formatter.format(std::cout);
         return 0;
       }
       case Mode::check_config: return check_config();
-      case Mode::run: return run_daemon();
+      case Mode::run: return transfers ? transfer(arguments[0], arguments[1]) : run_daemon();
     }
   } catch (const std::exception& error) {
     std::cerr << "roostd: " << error.what() << '\n';
@@ -116,6 +123,40 @@ int Application::check_config() {
   }
   for (const std::string& warning : config->warnings) std::cerr << "warning: " << warning << '\n';
   std::cout << config_file_ << ": fine\n";
+  return 0;
+}
+
+// Everything that the configured store holds, into the file or out of it.
+int Application::transfer(const std::string& what, const std::string& file) {
+  const auto config = config::Config::load(config_file_, config::process_environment());
+  const std::string faults = config.ok() ? check(*config) : config.error().message + "\n";
+  if (!faults.empty()) {
+    std::cerr << faults;
+    return 1;
+  }
+  log::register_secrets(config->secret_values());
+  log::configure(log_options(*config));
+  Loop loop;
+  loop.start();
+  auto backends = Backends::open_store(backends_spec(*config), host_api(), loop);
+  if (!backends.ok()) {
+    std::cerr << "roostd: " << backends.error().message << '\n';
+    return 1;
+  }
+  const EngineOptions engine = engine_options(*config);
+  TransferOptions options{what + "-" + std::to_string(::getpid()), engine.tombstone_ms, engine.history_ms, engine.idempotency_ms,
+                          [](const std::string& line) { std::cout << line << std::endl; }};
+  Store& store = (*backends)->store();
+  const auto done =
+      what == "export" ? export_store(store, system_clock(), file, options) : import_store(store, system_clock(), file, options);
+  (void)(*backends)->drain(system_clock().monotonic_ns() + 5'000'000'000);
+  loop.stop();
+  if (!done.ok()) {
+    std::cerr << "roostd: " << what << ": " << done.error().message << '\n';
+    return 1;
+  }
+  std::cout << what << "ed " << done->sessions << " sessions in " << done->documents << " documents and " << done->sequences
+            << " queues; SHA-256 of the file's lines " << done->sha256 << '\n';
   return 0;
 }
 

@@ -1,0 +1,489 @@
+#include "daemon/transfer.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <future>
+#include <map>
+#include <memory>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "base/crypto.hpp"
+#include "engine/documents.hpp"
+
+namespace roost::daemon {
+namespace {
+
+constexpr const char* kFormat = "roost-export";
+constexpr std::int64_t kVersion = 1;
+constexpr std::uint32_t kPage = 200;
+constexpr std::size_t kLineMax = 16U << 20;    // a document of 1 MiB, each byte escaped
+constexpr std::size_t kBatchBytes = 4U << 20;  // of one commit
+constexpr std::size_t kBatch = 100;
+constexpr std::int64_t kLeaseMs = 30'000;
+constexpr std::int64_t kBurntMs = 60'000;
+constexpr const char* kPartition = "transfer";
+constexpr const char* kMarker = "import";
+
+template <class T>
+Result<T> ask(const std::function<void(Done<T>)>& call) {
+  auto answer = std::make_shared<std::promise<Result<T>>>();
+  auto waited = answer->get_future();
+  call([answer](Result<T> result) { answer->set_value(std::move(result)); });
+  return waited.get();
+}
+
+// The store, one call at a time. It holds the leader's lease, so that no leader acts meanwhile, and renews it on the way.
+class Blocking {
+ public:
+  Blocking(Store& store, Clock& clock, std::string holder) : store_(store), clock_(clock), holder_(std::move(holder)) {}
+  ~Blocking() {
+    if (asked_ms_ != 0) (void)lease(3);
+  }
+  Blocking(const Blocking&) = delete;
+  Blocking& operator=(const Blocking&) = delete;
+
+  Status begin() { return renew(true); }
+  Result<Document> get(const std::string& partition, const std::string& key) {
+    ROOST_CHECK(renew(false));
+    return ask<Document>([&](Done<Document> done) { store_.get(partition, key, std::move(done)); });
+  }
+  Result<std::vector<Document>> scan(const std::string& partition, const std::string& after, std::uint32_t limit = kPage) {
+    ROOST_CHECK(renew(false));
+    return ask<std::vector<Document>>(
+        [&](Done<std::vector<Document>> done) { store_.scan(partition, "", after, limit, std::move(done)); });
+  }
+  Result<CommitResult> commit(const Commit& commit) {
+    ROOST_CHECK(renew(false));
+    return ask<CommitResult>([&](Done<CommitResult> done) { store_.commit(commit, std::move(done)); });
+  }
+  Result<Watched> watch(const std::string& resume) {
+    return ask<Watched>([&](Done<Watched> done) { store_.watch(resume, std::move(done)); });
+  }
+
+ private:
+  Result<Lease> lease(int action) {
+    return ask<Lease>([&](Done<Lease> done) { store_.lease("leader", holder_, action, kLeaseMs, std::move(done)); });
+  }
+  Status renew(bool first) {
+    const std::int64_t now = clock_.monotonic_ns() / 1'000'000;
+    if (!first && now - asked_ms_ < kLeaseMs / 3) return {};
+    auto held = lease(1);
+    if (held) {
+      asked_ms_ = std::max<std::int64_t>(1, now);
+      return {};
+    }
+    if (held.error().code == Code::conflict)
+      return Error{Code::conflict,
+                   "a roostd uses this store and leads: stop every one of them first (" + held.error().message + ")", 0};
+    if (!first && now - asked_ms_ < kLeaseMs) return {};
+    return held.error().context("the leader's lease");
+  }
+
+  Store& store_;
+  Clock& clock_;
+  const std::string holder_;
+  std::int64_t asked_ms_ = 0;
+};
+
+// ---- the file -----------------------------------------------------------------------------------------------------------
+
+struct Line {
+  enum class Kind { document, sequence } kind = Kind::document;
+  std::string partition, key, value;
+  std::int64_t ttl_ms = 0;   // of a document; 0: forever
+  std::uint64_t number = 0;  // of a sequence: the last that was seen
+};
+
+class Writer {
+ public:
+  explicit Writer(std::string path) : path_(std::move(path)), partial_(path_ + ".partial") {}
+  ~Writer() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Writer(const Writer&) = delete;
+  Writer& operator=(const Writer&) = delete;
+
+  Status open() {
+    if (::access(path_.c_str(), F_OK) == 0) return Error{Code::exists, path_ + " is there already: name another file", 0};
+    fd_ = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    return fd_ >= 0 ? Status{} : failed("cannot make");
+  }
+  Status line(const Json& json) {
+    std::string text = json.dump() + "\n";
+    hash_.update(text);
+    buffer_ += text;
+    return buffer_.size() < (1U << 20) ? Status{} : flush();
+  }
+  // The last line is not hashed: it holds the hash.
+  Status finish(Json last, TransferReport& report) {
+    report.sha256 = to_hex(hash_.finish());
+    last.set("sha256", report.sha256);
+    buffer_ += last.dump() + "\n";
+    ROOST_CHECK(flush());
+    if (::fsync(fd_) != 0) return failed("cannot sync");
+    if (::rename(partial_.c_str(), path_.c_str()) != 0) return failed("cannot rename");
+    return {};
+  }
+
+ private:
+  Status flush() {
+    std::string_view left = buffer_;
+    while (!left.empty()) {
+      const ssize_t n = ::write(fd_, left.data(), left.size());
+      if (n < 0 && errno != EINTR) return failed("cannot write");
+      if (n > 0) left.remove_prefix(static_cast<std::size_t>(n));
+    }
+    buffer_.clear();
+    return {};
+  }
+  [[nodiscard]] Error failed(const char* what) const {
+    return Error{Code::unavailable, std::string(what) + " " + partial_ + ": " + std::strerror(errno), 0};
+  }
+  const std::string path_, partial_;
+  int fd_ = -1;
+  std::string buffer_;
+  Sha256Stream hash_;
+};
+
+Error damaged(const std::string& file, std::int64_t line, const std::string& what) {
+  return Error{Code::data_loss, file + ":" + std::to_string(line) + ": " + what + "; nothing was imported from here on", 0};
+}
+
+Result<Line> line_of(const Json& json) {
+  Line line;
+  line.partition = json["p"].as_string();
+  line.key = json["k"].as_string();
+  if (const Json* number = json.find("n")) {
+    line.kind = Line::Kind::sequence;
+    line.number = static_cast<std::uint64_t>(number->as_int());
+  } else {
+    line.value = json["v"].as_string();
+    line.ttl_ms = json["t"].as_int();
+  }
+  if (line.partition.empty() || line.key.empty()) return Error{Code::data_loss, "a line without its partition or key", 0};
+  return line;
+}
+
+// Reads the whole file and gives each line to `take`, in order; the hash and the counts are held against its end.
+Result<TransferReport> read_file(const std::string& file, const std::function<Status(const Line&, std::int64_t number)>& take) {
+  std::ifstream in(file, std::ios::binary);
+  if (!in) return Error{Code::not_found, "cannot open " + file, 0};
+  TransferReport report;
+  Sha256Stream hash;
+  std::string text;
+  std::int64_t number = 0;
+  bool ended = false;
+  while (std::getline(in, text)) {
+    ++number;
+    if (ended || in.eof()) return damaged(file, number, ended ? "something follows the end" : "it is cut off");
+    auto json = Json::parse(text, {kLineMax, 16});
+    if (!json) return damaged(file, number, "it is no line of JSON");
+    if (number == 1) {
+      if ((*json)["format"].as_string() != kFormat || (*json)["version"].as_int() != kVersion)
+        return Error{Code::invalid, file + " is no export of Roost that this version can read", 0};
+      hash.update(text + "\n");
+      continue;
+    }
+    if (json->find("end")) {
+      ended = true;
+      report.sha256 = to_hex(hash.finish());
+      const bool same = (*json)["sha256"].as_string() == report.sha256 && (*json)["documents"].as_int() == report.documents &&
+                        (*json)["sequences"].as_int() == report.sequences;
+      if (!same) return damaged(file, number, "the file is not as it was written: its hash or counts differ");
+      continue;
+    }
+    hash.update(text + "\n");
+    auto line = line_of(*json);
+    if (!line) return damaged(file, number, line.error().message);
+    (line->kind == Line::Kind::document ? report.documents : report.sequences) += 1;
+    report.sessions += line->key.rfind("session/", 0) == 0 ? 1 : 0;
+    ROOST_CHECK(take(*line, number));
+  }
+  if (!ended) return damaged(file, number, "its end is missing");
+  return report;
+}
+
+// ---- export -------------------------------------------------------------------------------------------------------------
+
+// What is left of a document's life: the store does not tell, but who gave it the life can be asked. 0: forever.
+std::int64_t life_of(const Document& document, const TransferOptions& options, std::int64_t now_us) {
+  const auto left = [&](std::int64_t began_us, std::int64_t whole_ms) {
+    return std::clamp<std::int64_t>(whole_ms - (now_us - began_us) / 1000, 1'000, whole_ms);
+  };
+  if (document.key.rfind("idempotency/", 0) == 0)
+    return options.idempotency_ms;  // its age is not written down: all of it, once more
+  if (document.key.rfind("tombstone/", 0) == 0) {
+    auto tombstone = documents::decode_tombstone(document);
+    return tombstone ? left(tombstone->deleted_at_us, options.tombstone_ms) : options.tombstone_ms;
+  }
+  if (document.key.rfind("history/", 0) == 0) {
+    auto stored = documents::decode_message(document);
+    return stored ? left(stored->message.answered_at_us, options.history_ms) : options.history_ms;
+  }
+  return 0;
+}
+
+// "message/{id}/" of a message in the queue or the history; empty for anything else.
+std::string queue_of(const std::string& key) {
+  const bool is_message = key.rfind("message/", 0) == 0 || key.rfind("history/", 0) == 0;
+  if (!is_message || key.size() != 8 + 8 + 1 + 16) return {};
+  return "message/" + key.substr(8, 9);
+}
+
+class Exporter {
+ public:
+  Exporter(Blocking& store, Clock& clock, Writer& writer, const TransferOptions& options)
+      : store_(store), clock_(clock), writer_(writer), options_(options) {}
+
+  Status run() {
+    for (const std::string& partition : documents::fixed_partitions()) ROOST_CHECK(partition_out(partition));
+    for (const std::string& partition : users_) ROOST_CHECK(partition_out(partition));
+    return {};
+  }
+  TransferReport report;
+
+ private:
+  Status partition_out(const std::string& partition) {
+    std::map<std::string, std::uint64_t> last;  // by prefix
+    std::vector<Json> lines;
+    std::string after;
+    for (;;) {
+      ROOST_TRY(const std::vector<Document> page, store_.scan(partition, after));
+      for (const Document& document : page) {
+        note(document, last);
+        Json line = Json::object({{"p", partition}, {"k", document.key}, {"v", document.value}});
+        if (const std::int64_t life = life_of(document, options_, clock_.wall_us()); life != 0) line.set("t", life);
+        lines.push_back(std::move(line));
+      }
+      if (page.size() < kPage) break;
+      after = page.back().key;
+    }
+    for (const auto& [prefix, number] : last) {  // first: what is taken by an append can be put over later
+      ROOST_CHECK(writer_.line(Json::object({{"p", partition}, {"k", prefix}, {"n", static_cast<std::int64_t>(number)}})));
+      ++report.sequences;
+    }
+    for (const Json& line : lines) ROOST_CHECK(writer_.line(line));
+    report.documents += static_cast<std::int64_t>(lines.size());
+    return {};
+  }
+  void note(const Document& document, std::map<std::string, std::uint64_t>& last) {
+    if (const std::string queue = queue_of(document.key); !queue.empty()) {
+      const std::uint64_t number = std::strtoull(document.key.c_str() + document.key.size() - 16, nullptr, 16);
+      last[queue] = std::max(last[queue], number);
+    }
+    if (document.key.rfind("session/", 0) == 0) ++report.sessions;
+    const bool named = document.key.rfind("session/", 0) == 0 || document.key.rfind("tombstone/", 0) == 0;
+    if (!named) return;
+    auto json = Json::parse(document.value, {2U << 20, 64});
+    if (json && (*json)["user_id"].is_string()) users_.insert(documents::user_partition((*json)["user_id"].as_string()));
+  }
+
+  Blocking& store_;
+  Clock& clock_;
+  Writer& writer_;
+  const TransferOptions& options_;
+  std::set<std::string> users_;
+};
+
+// ---- import -------------------------------------------------------------------------------------------------------------
+
+class Importer {
+ public:
+  Importer(Blocking& store, std::string sha256) : store_(store), sha256_(std::move(sha256)) {}
+
+  // The store is empty, or holds what an earlier, interrupted import of this very file has brought.
+  Status begin() {
+    auto marker = store_.get(kPartition, kMarker);
+    if (marker) {
+      auto json = Json::parse(marker->value);
+      if (!json || (*json)["sha256"].as_string() != sha256_)
+        return Error{Code::exists,
+                     "the import of another file into this store was begun and not finished: finish it, or take an empty store",
+                     0};
+      done_ = (*json)["line"].as_int();
+      return {};
+    }
+    if (marker.error().code != Code::not_found) return marker.error();
+    for (const std::string& partition : documents::fixed_partitions()) {
+      ROOST_TRY(const std::vector<Document> page, store_.scan(partition, "", 1));
+      if (!page.empty())
+        return Error{
+            Code::exists,
+            "this store is not empty: it holds " + page.front().key + " in " + partition + "; an import wants an empty one", 0};
+    }
+    return mark(0);
+  }
+  [[nodiscard]] std::int64_t resumed_at() const { return done_; }
+
+  Status take(const Line& line, std::int64_t number) {
+    if (number <= done_) return {};
+    if (line.partition != batch_.partition || batch_.operations.size() >= kBatch || bytes_ >= kBatchBytes) ROOST_CHECK(flush());
+    batch_.partition = line.partition;
+    last_ = number;
+    if (line.kind == Line::Kind::sequence) return burn(line);
+    bytes_ += line.key.size() + line.value.size();
+    batch_.operations.push_back({StoreOperation::Kind::put, line.key, line.value, line.ttl_ms});
+    return {};
+  }
+  Status flush() {
+    if (batch_.operations.empty()) return {};
+    ROOST_CHECK(commit(batch_));
+    batch_ = {};
+    bytes_ = 0;
+    return ++commits_ % 16 == 0 ? mark(last_) : Status{};
+  }
+  Status end() {
+    Commit commit_marker;
+    commit_marker.partition = kPartition;
+    commit_marker.operations.push_back({StoreOperation::Kind::remove, kMarker, "", 0});
+    return commit(commit_marker);
+  }
+
+ private:
+  Status mark(std::int64_t line) {
+    Commit marker;
+    marker.partition = kPartition;
+    marker.operations.push_back(
+        {StoreOperation::Kind::put, kMarker, Json::object({{"sha256", sha256_}, {"line", line}}).dump(), 0});
+    return commit(marker);
+  }
+  // Repeated as it is: what it puts it may put twice.
+  Status commit(const Commit& what) {
+    Status last;
+    for (int i = 0; i < 5; ++i) {
+      auto result = store_.commit(what);
+      if (result) return {};
+      last = result.error();
+      if (last.error().code != Code::outcome_unknown && last.error().code != Code::unavailable) break;
+    }
+    return last;
+  }
+  // A queue's numbers go on behind the last one: those before it are taken, and their places are free for what is put there.
+  Status burn(const Line& line) {
+    ROOST_CHECK(flush());
+    for (std::uint64_t number = 0; number < line.number;) {
+      Commit taken;
+      taken.partition = line.partition;
+      const std::uint64_t more = std::min<std::uint64_t>(kBatch, line.number - number);
+      for (std::uint64_t i = 0; i < more; ++i)
+        taken.operations.push_back({StoreOperation::Kind::append, line.key, "{}", kBurntMs});
+      ROOST_TRY(const CommitResult result, store_.commit(taken));
+      Commit gone;
+      gone.partition = line.partition;
+      for (const Document& document : result.documents)
+        gone.operations.push_back({StoreOperation::Kind::remove, document.key, "", 0});
+      ROOST_CHECK(commit(gone));
+      number = std::strtoull(result.documents.back().key.c_str() + line.key.size(), nullptr, 16);
+    }
+    batch_.partition = line.partition;
+    return {};
+  }
+
+  Blocking& store_;
+  const std::string sha256_;
+  std::int64_t done_ = 0, last_ = 0, commits_ = 0;
+  std::size_t bytes_ = 0;
+  Commit batch_;
+};
+
+// Everything is there as the file has it, and nothing else.
+class Comparer {
+ public:
+  explicit Comparer(Blocking& store) : store_(store) {}
+  Status take(const Line& line, std::int64_t) {
+    if (line.partition != partition_) {
+      ROOST_CHECK(compare());
+      partition_ = line.partition;
+    }
+    if (line.kind == Line::Kind::document) expected_[line.key] = {to_hex(sha256(line.value)), line.ttl_ms};
+    return {};
+  }
+  Status compare() {
+    if (partition_.empty()) return {};
+    std::string after;
+    for (;;) {
+      ROOST_TRY(const std::vector<Document> page, store_.scan(partition_, after));
+      for (const Document& document : page) {
+        const auto it = expected_.find(document.key);
+        if (it == expected_.end()) return differs(document.key, "is there and should not be");
+        if (it->second.first != to_hex(sha256(document.value))) return differs(document.key, "is not what the file holds");
+        expected_.erase(it);
+      }
+      if (page.size() < kPage) break;
+      after = page.back().key;
+    }
+    for (const auto& [key, what] : expected_) {
+      constexpr std::int64_t kMayBeOverMs = 24LL * 3600 * 1000;
+      if (what.second == 0 || what.second > kMayBeOverMs) return differs(key, "is missing");
+    }
+    expected_.clear();
+    return {};
+  }
+
+ private:
+  [[nodiscard]] Error differs(const std::string& key, const char* how) const {
+    return Error{Code::data_loss, "after the import " + key + " in " + partition_ + " " + how, 0};
+  }
+  Blocking& store_;
+  std::string partition_;
+  std::map<std::string, std::pair<std::string, std::int64_t>> expected_;
+};
+
+}  // namespace
+
+Result<TransferReport> export_store(Store& store, Clock& clock, const std::string& file, const TransferOptions& options) {
+  Blocking blocking(store, clock, options.holder);
+  ROOST_CHECK(blocking.begin());
+  Writer writer(file);
+  ROOST_CHECK(writer.open());
+  ROOST_TRY(const Watched before, blocking.watch(""));
+  ROOST_CHECK(writer.line(Json::object({{"format", kFormat}, {"version", kVersion}, {"made_at", format_time(clock.wall_us())}})));
+  Exporter exporter(blocking, clock, writer, options);
+  ROOST_CHECK(exporter.run());
+  const auto after = blocking.watch(before.resume);
+  const bool changed = !after || std::any_of(after->changes.begin(), after->changes.end(), [](const Change& change) {
+    return change.partition != documents::kLeaderPartition;
+  });
+  if (changed)
+    return Error{Code::conflict,
+                 "the store changed while it was being exported: stop every roostd that uses it, then export again", 0};
+  ROOST_CHECK(writer.finish(
+      Json::object({{"end", true}, {"documents", exporter.report.documents}, {"sequences", exporter.report.sequences}}),
+      exporter.report));
+  return exporter.report;
+}
+
+Result<TransferReport> check_export(const std::string& file) {
+  return read_file(file, [](const Line&, std::int64_t) { return Status{}; });
+}
+
+Result<TransferReport> import_store(Store& store, Clock& clock, const std::string& file, const TransferOptions& options) {
+  ROOST_TRY(const TransferReport sound, check_export(file));
+  Blocking blocking(store, clock, options.holder);
+  ROOST_CHECK(blocking.begin());
+  Importer importer(blocking, sound.sha256);
+  ROOST_CHECK(importer.begin());
+  if (importer.resumed_at() > 0 && options.say)
+    options.say("going on after line " + std::to_string(importer.resumed_at()) + " of an import that was interrupted");
+  ROOST_TRY(const TransferReport written,
+            read_file(file, [&](const Line& line, std::int64_t number) { return importer.take(line, number); }));
+  ROOST_CHECK(importer.flush());
+  if (written.sha256 != sound.sha256) return Error{Code::data_loss, file + " changed while it was imported", 0};
+  Comparer comparer(blocking);
+  ROOST_TRY(const TransferReport compared,
+            read_file(file, [&](const Line& line, std::int64_t number) { return comparer.take(line, number); }));
+  ROOST_CHECK(comparer.compare());
+  ROOST_CHECK(importer.end());
+  return compared;
+}
+
+}  // namespace roost::daemon
