@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -102,6 +103,12 @@ struct Line {
   std::int64_t ttl_ms = 0;   // of a document; 0: forever
   std::uint64_t number = 0;  // of a sequence: the last that was seen
 };
+
+std::string hex16(std::uint64_t number) {
+  char text[17];
+  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(number));
+  return text;
+}
 
 class Writer {
  public:
@@ -370,19 +377,23 @@ class Importer {
   // A queue's numbers go on behind the last one: those before it are taken, and their places are free for what is put there.
   Status burn(const Line& line) {
     ROOST_CHECK(flush());
-    for (std::uint64_t number = 0; number < line.number;) {
+    std::uint64_t number = 0;
+    while (number < line.number) {
       Commit taken;
       taken.partition = line.partition;
       const std::uint64_t more = std::min<std::uint64_t>(kBatch, line.number - number);
       for (std::uint64_t i = 0; i < more; ++i)
         taken.operations.push_back({StoreOperation::Kind::append, line.key, "{}", kBurntMs});
       ROOST_TRY(const CommitResult result, store_.commit(taken));
+      number = std::strtoull(result.documents.back().key.c_str() + line.key.size(), nullptr, 16);
+    }
+    // All of them, and not only those of now: an import that was interrupted here has left some.
+    for (std::uint64_t first = 1; first <= number; first += kBatch) {
       Commit gone;
       gone.partition = line.partition;
-      for (const Document& document : result.documents)
-        gone.operations.push_back({StoreOperation::Kind::remove, document.key, "", 0});
+      for (std::uint64_t i = first; i <= number && i < first + kBatch; ++i)
+        gone.operations.push_back({StoreOperation::Kind::remove, line.key + hex16(i), "", 0});
       ROOST_CHECK(commit(gone));
-      number = std::strtoull(result.documents.back().key.c_str() + line.key.size(), nullptr, 16);
     }
     batch_.partition = line.partition;
     return {};
