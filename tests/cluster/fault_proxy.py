@@ -10,8 +10,9 @@
   {"do": "event", "body": {...}}                      a watch: 200 and this one event, then the end
   {"do": "token", "token": "x"}                       401 unless the request bears that token; nothing else is passed on
   {"do": "kill", "pid": 1, "when": "before"}          kill -9 of that process before or after the request is passed on
+With "before": 7 a rule holds only for watches that go on from an older resourceVersion.
 """
-import http.client, http.server, json, os, signal, socketserver, ssl, sys, threading, time, urllib.parse
+import http.client, http.server, json, os, re, signal, socketserver, ssl, sys, threading, time, urllib.parse
 
 upstream, cert, key, ca, rules_file = sys.argv[1:]
 address = urllib.parse.urlsplit(upstream)
@@ -36,14 +37,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 if rule["match"] in line and used.get(name, 0) < rule.get("times", 1 << 30):
                     if rule["do"] == "token" and self.headers["Authorization"] == "Bearer " + rule["token"]:
                         continue
+                    if "before" in rule and int(re.search(r"resourceVersion=(\d+)", self.path)[1]) >= rule["before"]:
+                        continue
                     used[name] = used.get(name, 0) + 1
                     with open(rules_file + ".used", "a") as log:
                         log.write(line + "\n")
                     return rule
         return {}
 
-    def answer(self, status, body, headers=()):
-        data = json.dumps(body).encode()
+    def answer(self, status, body, headers=(), end=b""):
+        data = json.dumps(body).encode() + end
         self.send_response(status)
         for name, value in headers:
             self.send_header(name, value)
@@ -61,7 +64,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             headers = [("Retry-After", str(rule["retry_after"]))] if "retry_after" in rule else []
             return self.answer(status, {"kind": "Status", "reason": rule.get("reason", ""), "message": "made up", "code": status}, headers)
         if do == "event":
-            return self.answer(200, rule["body"])
+            return self.answer(200, rule["body"], end=b"\n")
         if do == "hang":
             time.sleep(60)
         while do == "hold" and not os.path.exists(rules_file + ".release"):

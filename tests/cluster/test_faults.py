@@ -1,6 +1,6 @@
 """What goes wrong around roostd on Kubernetes: the API server's failures, other hands in the namespace, pods that will not end."""
 import contextlib
-import os
+import datetime
 import pathlib
 import threading
 
@@ -43,23 +43,37 @@ def test_the_api_server_is_killed_in_the_middle(daemon):
     chaos.check()
 
 
-@pytest.mark.parametrize("rule", [
-    {"match": "/namespaces/", "do": "answer", "status": 429, "retry_after": 0}, {"match": "/namespaces/", "do": "answer", "status": 500},
-    {"match": "POST ", "do": "lose"}, {"match": "PATCH ", "do": "lose"}, {"match": "DELETE ", "do": "lose"}, {"match": "GET ", "do": "cut"},
-], ids=lambda rule: f"{rule['do']}-{rule.get('status', rule['match'].strip())}")
-def test_a_life_among_failing_answers(build, namespace, proxy, rule):
-    """Of every kind of request some fail; nothing of it reaches the user."""
-    proxy.rules([{**rule, "times": 12}])
+EVERY = ("GET", "POST", "PATCH", "DELETE")
+
+
+@pytest.mark.parametrize("methods,fault,times", [
+    (EVERY, {"do": "answer", "status": 429, "retry_after": 0}, 4), (EVERY, {"do": "answer", "status": 500}, 4),
+    (EVERY, {"do": "answer", "status": 503, "retry_after": 1}, 2),
+    (["POST"], {"do": "lose"}, 12), (["PATCH"], {"do": "lose"}, 12), (["DELETE"], {"do": "lose"}, 12), (["GET"], {"do": "cut"}, 12),
+], ids=["429", "500", "503", "lost-POST", "lost-PATCH", "lost-DELETE", "cut-GET"])
+def test_a_life_among_failing_answers(build, namespace, proxy, methods, fault, times):
+    """Of each kind of request the first ones fail, once roostd has begun; nothing of it reaches the user."""
     with ClusterDaemon(build, namespace, kubeconfig=proxy.kubeconfig) as daemon:
+        proxy.rules([{**fault, "match": f"{method} /", "times": times} for method in methods])
         whole_life(daemon)
+    used = [line.split()[0] for line in (proxy.directory / "rules.used").read_text().splitlines()]
+    assert set(used) == set(methods), used
 
 
-def test_an_expired_watch_is_listed_again(build, namespace, proxy):
+GONE = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"}}
+
+
+@pytest.mark.parametrize("fault", [{"do": "event", "body": GONE}, {"do": "answer", "status": 410, "reason": "Expired"}], ids=["event", "answer"])
+def test_an_expired_watch_is_listed_again(build, namespace, proxy, fault):
+    """What nobody watched is seen, though the server no longer has the version that any watch would go on from."""
     with ClusterDaemon(build, namespace, kubeconfig=proxy.kubeconfig) as daemon:
         uuid = daemon.create()
-        gone = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"}}
-        proxy.rules([{"match": "watch=1", "do": "event", "body": gone, "times": 8}])
+        proxy.rules([{"match": "watch=1", "do": "cut"}])
         daemon.cluster.restart_api_server()  # ends the watches that are open
+        namespace.remove("services", f"user-{uuid}")
+        now = int(daemon.cluster.request("GET", namespace.path("services"))[1]["metadata"]["resourceVersion"])
+        proxy.rules([{**fault, "match": "watch=1", "before": now}])
+        wait_for(lambda: namespace.get("services", f"user-{uuid}"), 90, "the service to be put back")
         assert daemon.post(f"/session/{uuid}/sleep").status == 200
         daemon.wait_phase(uuid, "asleep")
         used = (proxy.directory / "rules.used").read_text()
@@ -123,6 +137,21 @@ def test_a_volume_that_vanished_is_never_replaced_by_an_empty_one(daemon):
         "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}})
     wait_for(lambda: daemon.session(uuid)["reason"] == "VolumeForeign", 60, "the foreign volume to be seen")
     assert space.get("persistentvolumeclaims", f"pvc-{uuid}")["metadata"]["uid"] == made["metadata"]["uid"] and not space.pods(uuid)
+
+
+def test_a_volume_that_somebody_deletes_while_it_is_in_use(daemon):
+    """The server keeps it as long as a pod has it, and so does Roost; the next sleep ends it, and no empty one takes its place."""
+    uuid, space = daemon.create(), daemon.namespace
+    (pod,) = space.pods(uuid)
+    space.remove("persistentvolumeclaims", f"pvc-{uuid}")
+    wait_for(lambda: daemon.session(uuid)["observed"]["reason"] == "VolumeTerminating", what="the reason")
+    assert daemon.session(uuid)["phase"] == "running"
+    assert [p["metadata"]["uid"] for p in space.pods(uuid)] == [pod["metadata"]["uid"]]
+    daemon.post(f"/session/{uuid}/sleep")
+    wait_for(lambda: space.get("persistentvolumeclaims", f"pvc-{uuid}") is None, what="the claim's end")
+    daemon.post(f"/session/{uuid}/wake")
+    daemon.wait_phase(uuid, "volume_lost")
+    assert space.get("persistentvolumeclaims", f"pvc-{uuid}") is None and not space.pods(uuid)
 
 
 class PodWatch:
@@ -221,12 +250,18 @@ def faketime():
     return str(found[0]) if found else None
 
 
+def hours_ahead(daemon, uuid):
+    made = datetime.datetime.fromisoformat(daemon.session(uuid)["created_at"]).replace(tzinfo=datetime.timezone.utc)
+    return round((made - datetime.datetime.now(datetime.timezone.utc)).total_seconds() / 3600, 1)
+
+
 @pytest.mark.skipif(not faketime(), reason="libfaketime is not installed")
 def test_a_clock_that_is_an_hour_off_and_jumps(build, namespace):
     # AddressSanitizer wants to be the first library; it is linked in, so the order does no harm.
     clock = {"LD_PRELOAD": faketime(), "FAKETIME_DONT_FAKE_MONOTONIC": "1", "ASAN_OPTIONS": "verify_asan_link_order=0"}
     with ClusterDaemon(build, namespace, {**clock, "FAKETIME": "+2h"}) as daemon:
         asleep, awake = daemon.create(), daemon.create()
+        assert hours_ahead(daemon, awake) == 2
         daemon.post(f"/session/{asleep}/sleep")
         daemon.wait_phase(asleep, "asleep")
         daemon.kill()
@@ -235,6 +270,8 @@ def test_a_clock_that_is_an_hour_off_and_jumps(build, namespace):
         daemon.wait_phase(awake, "running")
         daemon.post(f"/session/{asleep}/wake")
         daemon.wait_phase(asleep, "running")
-        for uuid in (asleep, awake):
+        later = daemon.create()
+        assert hours_ahead(daemon, later) == 1
+        for uuid in (asleep, awake, later):
             daemon.delete(f"/session/{uuid}")
             wait_for(lambda: daemon.session(uuid) is None, 60, "the delete")
