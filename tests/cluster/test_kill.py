@@ -80,7 +80,7 @@ def test_kill_9_at_every_write_of_a_sessions_life(build, namespace, when):
         receipt = daemon.delete(f"/session/{uuid}").json["backup"]
         assert receipt["verified_at"], "released with its receipt only"
         assert daemon.get("/sessions").json["count"] == 0
-        wait_for(lambda: {kind for kind, _ in namespace.left(uuid)} == {"jobs", "pods", "secrets"}, what="the verifying Job alone")
+        wait_for(lambda: {kind for kind, _ in namespace.left(uuid)} == {"jobs", "pods"}, what="the verifying Job alone")
         assert len(namespace.list("jobs")) == 1
 
 
