@@ -9,6 +9,7 @@ namespace {
 
 constexpr int kRounds = 3;
 constexpr std::uint64_t kOldPodRetryMs = 500;
+constexpr std::chrono::milliseconds kReadyLimit{250};
 
 [[noreturn]] void conflict(const std::string& message, std::uint64_t retry_after_ms = 0) {
   throw sdk::Failure(ROOST_CONFLICT, message, retry_after_ms);
@@ -82,6 +83,8 @@ std::string Compute::apply(const sdk::Call& call, std::string_view text) {
 void Compute::apply_once(const sdk::Call& call, const Spec& spec) {
   check_fence(spec, view_->session(spec.id));
   accept(spec);
+  if (spec.running && exposed() && host_of(spec.url).empty())
+    throw sdk::Failure(ROOST_INVALID, "session " + spec.id + ": its url names no host, which its Ingress needs");
   if (!spec.running) stop(call, spec);
   bool made = false;
   const bool there = ensure_volume(call, spec, &made);
@@ -144,7 +147,7 @@ void Compute::start(const sdk::Call& call, const Spec& spec, bool fresh_volume) 
     session = view_->session(spec.id);
     workload = session.workload();
   }
-  std::vector<std::pair<Kind, Request>> writes;
+  Writes writes;
   if (workload != nullptr && workload->deleting)
     conflict("session " + spec.id + ": its Deployment is being deleted", kOldPodRetryMs);
   if (workload == nullptr) {
@@ -158,8 +161,12 @@ void Compute::start(const sdk::Call& call, const Spec& spec, bool fresh_volume) 
   } else if (workload->replicas != 1) {
     writes.emplace_back(Kind::workload, change(*workload, spec, false));
   }
-  add_missing(spec, session, writes);
+  write(call, missing_secret(spec, session));
+  const bool begins = !writes.empty();
   write(call, std::move(writes));
+  Writes ways = missing_ways(spec, session);
+  if (begins && !ways.empty()) wait_ready(call, spec.id);
+  write(call, std::move(ways));
   const PodState* pod = workspace_pod(session);
   if (workload != nullptr && workload->replicas == 1 && pod != nullptr && !pod->deleting && pod->asked != spec.size) {
     resize(call, spec, *pod, *workload);
@@ -184,6 +191,15 @@ void Compute::stop(const sdk::Call& call, const Spec& spec) {
   write(call, {{Kind::workload, change(*workload, spec, workload->replicas != 0 && same_volume)}});
 }
 
+// A pod comes up sooner where the controllers are busy with nothing else: what leads to it follows when it is ready, or when that
+// takes longer, so that its visitors hear that it starts.
+void Compute::wait_ready(const sdk::Call& call, const std::string& id) {
+  view_->wait_for(call, id, kReadyLimit, [](const SessionState& now) {
+    const PodState* pod = workspace_pod(now);
+    return pod != nullptr && pod->ready;
+  });
+}
+
 // Replicas and generation, and at no replicas the template. Only the version that the view has is changed: a newer one is 409.
 Request Compute::change(const WorkloadState& workload, const Spec& spec, bool with_template) const {
   const auto replace = [](const char* where, Json value) {
@@ -198,33 +214,41 @@ Request Compute::change(const WorkloadState& workload, const Spec& spec, bool wi
   return Request::json_patch(path(Kind::workload, workload.name) + "?fieldManager=" + kManager, operations);
 }
 
-void Compute::add_missing(const Spec& spec, const SessionState& session, std::vector<std::pair<Kind, Request>>& writes) const {
-  const auto add = [&](Kind kind, const std::vector<PlainState>& present, const Json& wanted, bool changed) {
-    if (present.empty()) {
-      writes.emplace_back(kind, Request::post(path(kind), wanted));
-    } else if (changed) {
-      const PlainState& old = present.front();
-      Json patch = wanted;
-      patch.at("metadata").set("uid", old.uid).set("resourceVersion", old.version);
-      if (kind == Kind::secret && settings_.api_url.empty()) patch.set("data", Json::object({{"api-url", Json()}}));
-      writes.emplace_back(kind, Request::merge_patch(path(kind, old.name) + "?fieldManager=" + kManager, patch));
-    }
-  };
-  const Json wanted_secret = secret(settings_, spec);
-  const bool secret_changed =
-      !session.secrets.empty() && session.secrets.front().digest != secret_digest(wanted_secret["stringData"]);
-  add(Kind::secret, session.secrets, wanted_secret, secret_changed);
-  add(Kind::service, session.services, service(settings_, spec.id),
-      !session.services.empty() && session.services.front().drifted);
+// Makes an object that is missing, or mends one that somebody changed.
+void Compute::add(Kind kind, const std::vector<PlainState>& present, const Json& wanted, bool changed, Writes& writes) const {
+  if (present.empty()) {
+    writes.emplace_back(kind, Request::post(path(kind), wanted));
+  } else if (changed) {
+    const PlainState& old = present.front();
+    Json patch = wanted;
+    patch.at("metadata").set("uid", old.uid).set("resourceVersion", old.version);
+    if (kind == Kind::secret && settings_.api_url.empty()) patch.set("data", Json::object({{"api-url", Json()}}));
+    writes.emplace_back(kind, Request::merge_patch(path(kind, old.name) + "?fieldManager=" + kManager, patch));
+  }
+}
+
+Compute::Writes Compute::missing_secret(const Spec& spec, const SessionState& session) const {
+  const Json wanted = secret(settings_, spec);
+  const bool changed = !session.secrets.empty() && session.secrets.front().digest != secret_digest(wanted["stringData"]);
+  Writes writes;
+  add(Kind::secret, session.secrets, wanted, changed, writes);
+  return writes;
+}
+
+// What leads to the pod: its Service, and its Ingress or HTTPRoute.
+Compute::Writes Compute::missing_ways(const Spec& spec, const SessionState& session) const {
+  Writes writes;
+  const bool service_changed = !session.services.empty() && session.services.front().drifted;
+  add(Kind::service, session.services, service(settings_, spec.id), service_changed, writes);
+  if (!exposed()) return writes;
   const std::string host = host_of(spec.url);
-  if (!exposed()) return;
-  if (host.empty()) throw sdk::Failure(ROOST_INVALID, "session " + spec.id + ": its url names no host, which its Ingress needs");
   const bool route_changed = !session.routes.empty() && (session.routes.front().drifted || session.routes.front().digest != host);
-  add(Kind::route, session.routes, route(settings_, spec.id, host), route_changed);
+  add(Kind::route, session.routes, route(settings_, spec.id, host), route_changed, writes);
+  return writes;
 }
 
 // All at once; then the first that failed, if any.
-void Compute::write(const sdk::Call& call, std::vector<std::pair<Kind, Request>> writes) {
+void Compute::write(const sdk::Call& call, Writes writes) {
   if (writes.empty()) return;
   call.check();
   std::vector<Request> requests;

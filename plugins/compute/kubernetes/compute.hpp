@@ -43,6 +43,8 @@ class Compute final : public sdk::ComputePlugin {
     [[nodiscard]] static TaskName parse(std::string_view request);
   };
 
+  using Writes = std::vector<std::pair<Kind, Request>>;
+
   // What this instance knows of an id beside the cluster's objects.
   struct Fence {
     std::int64_t accepted = 0;  // the highest generation that it has begun to apply
@@ -72,10 +74,13 @@ class Compute final : public sdk::ComputePlugin {
   bool ensure_volume(const sdk::Call& call, const Spec& spec, bool* made);
   void start(const sdk::Call& call, const Spec& spec, bool fresh_volume);
   void stop(const sdk::Call& call, const Spec& spec);
+  void wait_ready(const sdk::Call& call, const std::string& id);
   void check_no_pod(const sdk::Call& call, const std::string& id);
   void resize(const sdk::Call& call, const Spec& spec, const PodState& pod, const WorkloadState& workload);
-  void add_missing(const Spec& spec, const SessionState& session, std::vector<std::pair<Kind, Request>>& writes) const;
-  void write(const sdk::Call& call, std::vector<std::pair<Kind, Request>> writes);
+  void add(Kind kind, const std::vector<PlainState>& present, const Json& wanted, bool changed, Writes& writes) const;
+  [[nodiscard]] Writes missing_secret(const Spec& spec, const SessionState& session) const;
+  [[nodiscard]] Writes missing_ways(const Spec& spec, const SessionState& session) const;
+  void write(const sdk::Call& call, Writes writes);
   [[nodiscard]] Request change(const WorkloadState& workload, const Spec& spec, bool with_template) const;
 
   // ---- remove.cpp ----

@@ -57,15 +57,27 @@ std::string make_nonce() {
   return std::to_string(random()) + std::to_string(random());
 }
 
-// Turns readable when something changed, while a watch waits.
-struct Waiter {
-  int fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  ~Waiter() {
-    if (fd >= 0) ::close(fd);
-  }
-};
-
 }  // namespace
+
+// Its descriptor turns readable when something of `id` (empty: of anybody) changed.
+struct View::Waiter {
+  Waiter(View& the_view, const std::string& id) : view(the_view), fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    if (fd < 0) throw sdk::Failure(ROOST_UNAVAILABLE, "no descriptor is left for a watch");
+    const std::lock_guard<std::mutex> lock(view.mutex_);
+    view.waiters_.emplace(fd, id);
+  }
+  ~Waiter() {
+    {
+      const std::lock_guard<std::mutex> lock(view.mutex_);
+      view.waiters_.erase(fd);
+    }
+    ::close(fd);
+  }
+  Waiter(const Waiter&) = delete;
+  Waiter& operator=(const Waiter&) = delete;
+  View& view;
+  const int fd;
+};
 
 View::View(const Settings& settings) : settings_(settings), nonce_(make_nonce()) {}
 
@@ -184,6 +196,22 @@ std::vector<std::string> View::ids(std::string_view after, std::uint32_t limit) 
   return found;
 }
 
+bool View::wait_for(const sdk::Call& call, const std::string& id, std::chrono::milliseconds limit,
+                    const std::function<bool(const SessionState&)>& holds) {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point end = Clock::now() + std::min<std::chrono::nanoseconds>(limit, call.remaining());
+  const Waiter waiter(*this, id);
+  while (!holds(session(id))) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - Clock::now());
+    if (left.count() <= 0 || call.cancelled()) return false;
+    pollfd fds[2] = {{waiter.fd, POLLIN, 0}, {call.cancel_fd(), POLLIN, 0}};
+    ::poll(fds, 2, static_cast<int>(left.count()));
+    std::uint64_t changes = 0;
+    [[maybe_unused]] const auto cleared = ::read(waiter.fd, &changes, sizeof changes);
+  }
+  return true;
+}
+
 bool View::has_storage_class(const std::string& name) const {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (!known_[static_cast<std::size_t>(Kind::storage_class)].listed) return true;
@@ -197,9 +225,10 @@ void View::note(const std::string& id) {
     changes_.pop_front();
     ++first_change_;
   }
-  for (const int waiter : waiters_) {
+  for (const auto& [fd, wanted] : waiters_) {
+    if (!wanted.empty() && wanted != id) continue;
     const std::uint64_t one = 1;
-    if (::write(waiter, &one, sizeof one) < 0) continue;  // full: it is readable already
+    if (::write(fd, &one, sizeof one) < 0) continue;  // full: it is readable already
   }
 }
 
@@ -234,20 +263,7 @@ void View::watch(const sdk::Call& call, std::string_view resume, sdk::Sink& sink
     std::from_chars(resume.data() + prefix.size(), resume.data() + resume.size(), position);
     if (position == 0) throw sdk::Failure(ROOST_EXPIRED, "no such token: list again");
   }
-  const Waiter waiter;
-  if (waiter.fd < 0) throw sdk::Failure(ROOST_UNAVAILABLE, "no descriptor is left for a watch");
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    waiters_.insert(waiter.fd);
-  }
-  struct Leave {
-    View& view;
-    int fd;
-    ~Leave() {
-      const std::lock_guard<std::mutex> lock(view.mutex_);
-      view.waiters_.erase(fd);
-    }
-  } leave{*this, waiter.fd};
+  const Waiter waiter(*this, "");
   std::uint64_t next = 0;
   std::vector<std::string> ids = changed_since(position, &next);
   if (ids.empty()) {

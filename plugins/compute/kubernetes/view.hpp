@@ -4,10 +4,11 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <deque>
+#include <functional>
 #include <map>
 #include <mutex>
-#include <set>
 #include <string>
 #include <unordered_set>
 #include <vector>
@@ -36,6 +37,9 @@ class View {
   [[nodiscard]] SessionState session(const std::string& id) const;
   // Of sessions that something exists of, but for the record of a backup that was verified.
   [[nodiscard]] std::vector<std::string> ids(std::string_view after, std::uint32_t limit) const;
+  // Waits until `holds` of the session, at most for the limit; whether it does. False also where the call ends before.
+  bool wait_for(const sdk::Call& call, const std::string& id, std::chrono::milliseconds limit,
+                const std::function<bool(const SessionState&)>& holds);
   // Whether a volume of that class ("": the default one) can be made. True while it is not known.
   [[nodiscard]] bool has_storage_class(const std::string& name) const;
 
@@ -48,6 +52,7 @@ class View {
     bool listed = false;
     std::string error;
   };
+  struct Waiter;
   struct StorageClass {
     bool is_default = false;
     std::string uid;
@@ -68,8 +73,8 @@ class View {
   std::unordered_set<std::string> buried_;  // UIDs that were deleted lately
   std::deque<std::string> burials_;
   std::deque<std::string> changes_;
-  std::uint64_t first_change_ = 1;  // the number of changes_.front()
-  std::set<int> waiters_;           // eventfds
+  std::uint64_t first_change_ = 1;      // the number of changes_.front()
+  std::map<int, std::string> waiters_;  // eventfds, and the id whose changes each waits for; "": anybody's
 };
 
 }  // namespace roost::kubernetes

@@ -119,6 +119,7 @@ TEST_F(KubernetesFaults, ALostAnswerIsUnknownAndTheRepeatFindsItsOwnWork) {
   proxy.rules(R"([{"match":"POST /api/v1/namespaces/)" + space_ + R"(/persistentvolumeclaims","do":"lose"}])");
   EXPECT_EQ(code_of([&] { apply(*compute, spec("000000d3", 1, "running")); }), ROOST_OUTCOME_UNKNOWN);
   EXPECT_TRUE(exists(core("persistentvolumeclaims/pvc-000000d3")));
+  EXPECT_FALSE(exists(apps("deployments/user-000000d3"))) << "nothing is started before the volume is known to be ours";
   const std::string uid = get(core("persistentvolumeclaims/pvc-000000d3"))["metadata"]["uid"].str();
   proxy.rules(R"([{"match":"POST /apis/apps/v1/namespaces/)" + space_ + R"(/deployments","do":"lose"}])");
   EXPECT_EQ(code_of([&] { apply(*compute, spec("000000d3", 1, "running")); }), ROOST_OUTCOME_UNKNOWN);
@@ -126,6 +127,23 @@ TEST_F(KubernetesFaults, ALostAnswerIsUnknownAndTheRepeatFindsItsOwnWork) {
   apply(*compute, spec("000000d3", 1, "running"));
   EXPECT_EQ(wait_ready(*compute, "000000d3")["volume"]["uid"].str(), uid);
   EXPECT_EQ(get(core("pods?labelSelector=uuid%3D000000d3"))["items"].items().size(), 1u);
+}
+
+TEST_F(KubernetesFaults, WhatLeadsToAPodComesAfterIt) {
+  const FaultProxy proxy(cluster_dir());
+  const auto compute = open(proxy.config());
+  observe(*compute, "000000da");
+  proxy.rules(R"([{"match":"POST /apis/apps/v1","do":"answer","status":403}])");
+  EXPECT_EQ(code_of([&] { apply(*compute, spec("000000da", 1, "running")); }), ROOST_DENIED);
+  EXPECT_FALSE(exists(core("services/user-000000da")));
+  EXPECT_FALSE(exists(networking("ingresses/user-000000da")));
+  proxy.rules(R"([{"match":"/services","do":"answer","status":403}])");
+  EXPECT_EQ(code_of([&] { apply(*compute, spec("000000da", 1, "running")); }), ROOST_DENIED);
+  EXPECT_TRUE(eventually("a pod", [&] { return get(core("pods?labelSelector=uuid%3D000000da"))["items"].items().size() == 1; }))
+      << "it starts all the same";
+  proxy.rules("[]");
+  apply(*compute, spec("000000da", 1, "running"));
+  wait_ready(*compute, "000000da");
 }
 
 TEST_F(KubernetesFaults, ADeadlineAndACancelEndACallThatHangs) {

@@ -1,11 +1,13 @@
 // What Roost writes, byte for byte, and how it reads what the cluster answers. Pure functions: no cluster.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <functional>
 #include <iterator>
+#include <thread>
 
 #include "compute/kubernetes/documents.hpp"
 #include "compute/kubernetes/objects.hpp"
@@ -178,6 +180,31 @@ TEST(KubernetesView, AListDropsWhatItDoesNotShowButNotWhatWasWrittenAfterIt) {
   EXPECT_EQ(view.session("1823b3a8").volumes.size(), 1u);
   view.listed(Kind::volume, {}, "150");
   EXPECT_TRUE(view.session("1823b3a8").empty());
+}
+
+// The circumstances of a call: half a minute, and nobody cancels it.
+roost_call half_a_minute() {
+  roost_call call{};
+  call.size = sizeof call;
+  call.cancel_fd = -1;
+  const auto end = std::chrono::steady_clock::now().time_since_epoch() + std::chrono::seconds(30);
+  call.deadline_ns = static_cast<std::uint64_t>(std::chrono::nanoseconds(end).count());
+  return call;
+}
+
+TEST(KubernetesView, AWaitEndsWithTheChangeThatItWaitsForOrAtItsLimit) {
+  const Settings s = settings();
+  View view(s);
+  const roost_call raw = half_a_minute();
+  const auto there = [](const SessionState& now) { return !now.volumes.empty(); };
+  EXPECT_FALSE(view.wait_for(sdk::Call(&raw), "1823b3a8", std::chrono::milliseconds(10), there));
+  std::thread other([&] {
+    view.put(Kind::storage_class, Json::object({{"metadata", Json::object({{"name", "of nobody"}})}}));
+    view.put(Kind::volume, volume("a", "100"));
+  });
+  EXPECT_TRUE(view.wait_for(sdk::Call(&raw), "1823b3a8", std::chrono::minutes(10), there));
+  other.join();
+  EXPECT_TRUE(view.wait_for(sdk::Call(&raw), "1823b3a8", std::chrono::milliseconds(0), there)) << "it holds already";
 }
 
 PodState pod(const std::string& uid) {
