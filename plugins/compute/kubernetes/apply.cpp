@@ -1,5 +1,6 @@
 // apply: what a session's spec makes of the cluster. Writes of a create: 5; of a scale, a sleep or a wake: 1.
 #include <algorithm>
+#include <iterator>
 
 #include "compute/kubernetes/compute.hpp"
 #include "compute/kubernetes/objects.hpp"
@@ -161,12 +162,7 @@ void Compute::start(const sdk::Call& call, const Spec& spec, bool fresh_volume) 
   } else if (workload->replicas != 1) {
     writes.emplace_back(Kind::workload, change(*workload, spec, false));
   }
-  write(call, missing_secret(spec, session));
-  const bool begins = !writes.empty();
-  write(call, std::move(writes));
-  Writes ways = missing_ways(spec, session);
-  if (begins && !ways.empty()) wait_ready(call, spec.id);
-  write(call, std::move(ways));
+  write_start(call, spec.id, missing_secret(spec, session), std::move(writes), missing_ways(spec, session));
   const PodState* pod = workspace_pod(session);
   if (workload != nullptr && workload->replicas == 1 && pod != nullptr && !pod->deleting && pod->asked != spec.size) {
     resize(call, spec, *pod, *workload);
@@ -191,13 +187,26 @@ void Compute::stop(const sdk::Call& call, const Spec& spec) {
   write(call, {{Kind::workload, change(*workload, spec, workload->replicas != 0 && same_volume)}});
 }
 
-// A pod comes up sooner where the controllers are busy with nothing else: what leads to it follows when it is ready, or when that
-// takes longer, so that its visitors hear that it starts.
-void Compute::wait_ready(const sdk::Call& call, const std::string& id) {
+// A single pod comes up sooner where the controllers are busy with nothing else: what leads to it follows when it is ready, or
+// when that takes longer, so that its visitors hear that it starts. Among other starts nothing is gained by that: all at once
+// then.
+void Compute::write_start(const sdk::Call& call, const std::string& id, Writes secret, Writes workload, Writes ways) {
+  struct Counted {
+    std::atomic<int>& count;
+    const bool alone = ++count == 1;
+    ~Counted() { --count; }
+  } start{starts_};
+  if (!start.alone || workload.empty() || ways.empty()) {
+    for (Writes* more : {&workload, &ways}) std::move(more->begin(), more->end(), std::back_inserter(secret));
+    return write(call, std::move(secret));
+  }
+  write(call, std::move(secret));
+  write(call, std::move(workload));
   view_->wait_for(call, id, kReadyLimit, [](const SessionState& now) {
     const PodState* pod = workspace_pod(now);
     return pod != nullptr && pod->ready;
   });
+  write(call, std::move(ways));
 }
 
 // Replicas and generation, and at no replicas the template. Only the version that the view has is changed: a newer one is 409.

@@ -4,6 +4,7 @@
 // Invariants: a volume is POSTed, never applied; a pod is asked for only where none is left of the one before.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -74,7 +75,7 @@ class Compute final : public sdk::ComputePlugin {
   bool ensure_volume(const sdk::Call& call, const Spec& spec, bool* made);
   void start(const sdk::Call& call, const Spec& spec, bool fresh_volume);
   void stop(const sdk::Call& call, const Spec& spec);
-  void wait_ready(const sdk::Call& call, const std::string& id);
+  void write_start(const sdk::Call& call, const std::string& id, Writes secret, Writes workload, Writes ways);
   void check_no_pod(const sdk::Call& call, const std::string& id);
   void resize(const sdk::Call& call, const Spec& spec, const PodState& pod, const WorkloadState& workload);
   void add(Kind kind, const std::vector<PlainState>& present, const Json& wanted, bool changed, Writes& writes) const;
@@ -101,6 +102,7 @@ class Compute final : public sdk::ComputePlugin {
   std::unique_ptr<View> view_;
   std::string name_space_;
   std::vector<std::unique_ptr<Reflector>> reflectors_;  // after what they use, so that they end first
+  std::atomic<int> starts_{0};                          // whose objects are being written now
   mutable std::mutex fence_mutex_;
   std::map<std::string, Fence> fences_;         // of each id; guarded by fence_mutex_
   std::map<std::string, std::string> foreign_;  // UIDs of volumes that bear another mark; guarded by fence_mutex_
