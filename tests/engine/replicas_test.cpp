@@ -76,6 +76,7 @@ TEST(Replicas, ACommandThatSeemsDoneIsHeldAgainstTheStore) {
   ASSERT_TRUE(
       h.until([&] { return h.b->engine().reads().find(id) && h.b->engine().reads().find(id)->session.phase == Phase::running; }));
   h.break_watch();
+  h.pass_ms(300);  // the watch that was under way has ended
   ASSERT_TRUE(h.sleep(id).ok());
   auto woken = h.ask_b<SessionView>([&](Engine& b, Done<SessionView> done) { b.wake(id, {}, std::move(done)); });
   ASSERT_TRUE(woken.ok());
