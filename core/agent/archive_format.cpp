@@ -1,6 +1,7 @@
 #include "agent/archive_format.hpp"
 
 #include <sys/stat.h>
+#include <zlib.h>
 
 #include <cassert>
 #include <charconv>
@@ -18,7 +19,6 @@ constexpr std::uint32_t kDescriptorSignature = 0x08074b50;
 constexpr std::uint32_t kCentralSignature = 0x02014b50;
 constexpr std::uint32_t kWideEndSignature = 0x06064b50;
 constexpr std::uint32_t kWideLocatorSignature = 0x07064b50;
-constexpr std::uint32_t kEndSignature = 0x06054b50;
 constexpr std::uint64_t kMax16 = 0xFFFF;
 constexpr std::uint64_t kMax32 = 0xFFFFFFFF;
 constexpr std::uint16_t kFlagDescriptor = 1u << 3;
@@ -84,6 +84,10 @@ bool read_number(std::string_view text, Number& number) {
 }
 
 }  // namespace
+
+std::uint32_t crc_of(std::uint32_t crc, std::string_view data) {
+  return static_cast<std::uint32_t>(::crc32_z(crc, reinterpret_cast<const unsigned char*>(data.data()), data.size()));
+}
 
 void put_u16(std::string& out, std::uint64_t value) {
   for (int shift = 0; shift < 16; shift += 8) out.push_back(static_cast<char>(value >> shift));

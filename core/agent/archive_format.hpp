@@ -17,6 +17,9 @@ inline constexpr std::size_t kZipNameMax = 65535;  // ZIP's length field has 16 
 inline constexpr std::size_t kLocalHeaderSize = 30;
 inline constexpr std::size_t kCentralHeaderSize = 46;
 inline constexpr std::size_t kEndSize = 22;
+inline constexpr std::uint32_t kEndSignature = 0x06054b50;
+
+[[nodiscard]] std::uint32_t crc_of(std::uint32_t crc, std::string_view data);  // ZIP's CRC-32 of more bytes; 0 at the beginning
 
 // One entry, as its local header and its record in the central directory describe it.
 struct ZipEntry {

@@ -12,21 +12,16 @@ namespace roost::agent {
 
 namespace {
 
-constexpr std::size_t kPiece = 64u << 10;
+constexpr std::size_t kReadPiece = 64u << 10;
 // libarchive wants to see more bytes than a data descriptor has. A central record is longer than this, so the bytes are there.
 constexpr std::uint64_t kLookahead = 24;
 constexpr std::size_t kHeaderFixed = 64;  // a local header without its name is shorter
 constexpr std::size_t kCommentMax = 1024;
 constexpr std::size_t kWideSize = 56 + 20;
-constexpr std::uint32_t kEndSignature = 0x06054b50;
 
 Error damaged(const std::string& what) { return Error{Code::data_loss, "the archive is damaged: " + what, 0}; }
 
 std::string quoted(const ManifestEntry& entry) { return "\"" + escape_path(entry.path) + "\""; }
-
-std::uint32_t crc_of(std::uint32_t crc, std::string_view data) {
-  return static_cast<std::uint32_t>(::crc32_z(crc, reinterpret_cast<const unsigned char*>(data.data()), data.size()));
-}
 
 // The numbers of a central record that the manifest does not know; they may stand in the 64-bit field.
 struct CentralNumbers {
@@ -139,7 +134,7 @@ Result<std::string> ArchiveReader::manifest_line() {
     if (manifest_ended_ || text_.size() > kManifestLineMax)
       return damaged("its manifest ends in the middle or has too long a line");
     searched = text_.size();
-    std::array<char, kPiece> piece;
+    std::array<char, kReadPiece> piece;
     ROOST_TRY(const std::size_t got, manifest_->read(piece.data(), piece.size()));
     const std::string_view bytes(piece.data(), got);
     manifest_ended_ = got == 0;
@@ -241,7 +236,7 @@ Status ArchiveReader::begin_entry(const ManifestEntry& entry) {
 // Bytes that no directory names. They are covered by the archive's SHA-256 only.
 Status ArchiveReader::skip_abandoned(const ManifestEntry& entry) {
   ROOST_CHECK(entries_->next(offset_));
-  std::array<char, kPiece> piece;
+  std::array<char, kReadPiece> piece;
   std::int64_t left = entry.size;
   for (;;) {
     ROOST_TRY(const std::size_t got, entries_->read(piece.data(), piece.size()));
@@ -287,14 +282,14 @@ Status ArchiveReader::drain() {
     ROOST_TRY(const std::size_t got, entries_->read(&none, 1));
     return got == 0 ? end_entry() : damaged(quoted(*present_) + " is a directory with contents");
   }
-  std::array<char, kPiece> piece;
+  std::array<char, kReadPiece> piece;
   while (present_) ROOST_CHECK(read(piece.data(), piece.size()));
   return {};
 }
 
 // The manifest's own entry is the last one and stands in no manifest.
 Status ArchiveReader::check_manifest_entry() {
-  std::array<char, kPiece> piece;
+  std::array<char, kReadPiece> piece;
   if (!manifest_ended_ && text_.empty()) {
     ROOST_TRY(const std::size_t more, manifest_->read(piece.data(), piece.size()));
     manifest_ended_ = more == 0;

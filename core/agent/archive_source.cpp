@@ -5,7 +5,7 @@
 namespace roost::agent {
 
 namespace {
-constexpr std::size_t kPiece = 256u << 10;
+constexpr std::size_t kFetchPiece = 256u << 10;
 }
 
 Result<std::string_view> ByteWindow::take(std::size_t count) {
@@ -14,7 +14,7 @@ Result<std::string_view> ByteWindow::take(std::size_t count) {
     buffer_.erase(0, used_);
     used_ = 0;
     ROOST_TRY(const std::string piece,
-              source_.read(next_, static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, end_ - next_))));
+              source_.read(next_, static_cast<std::size_t>(std::min<std::uint64_t>(kFetchPiece, end_ - next_))));
     next_ += piece.size();
     buffer_ += piece;
   }

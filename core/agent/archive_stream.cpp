@@ -8,7 +8,7 @@
 namespace roost::agent {
 
 namespace {
-constexpr std::size_t kPiece = 1u << 20;
+constexpr std::size_t kFeedPiece = 1u << 20;
 }
 
 ArchiveStream::ArchiveStream(ArchiveSource& source, std::uint64_t begin, std::uint64_t end, Observer observer)
@@ -24,7 +24,7 @@ ArchiveStream::~ArchiveStream() { ::archive_read_free(archive_); }
 
 long ArchiveStream::feed(struct archive*, void* context, const void** data) {
   auto* self = static_cast<ArchiveStream*>(context);
-  const std::size_t length = static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, self->end_ - self->fed_));
+  const std::size_t length = static_cast<std::size_t>(std::min<std::uint64_t>(kFeedPiece, self->end_ - self->fed_));
   if (length == 0) return 0;
   auto piece = self->source_.read(self->fed_, length);
   if (!piece.ok()) {

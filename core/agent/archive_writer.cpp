@@ -16,10 +16,6 @@ constexpr std::size_t kProbe = 64u << 10;
 // A file that could reach 4 GiB, also after compression made it larger, gets 64-bit sizes from the start.
 constexpr std::uint64_t kWideFrom = 0xF0000000;
 
-std::uint32_t crc_of(std::uint32_t crc, std::string_view data) {
-  return static_cast<std::uint32_t>(::crc32_z(crc, reinterpret_cast<const unsigned char*>(data.data()), data.size()));
-}
-
 mode_t type_bits(EntryType type) {
   switch (type) {
     case EntryType::directory: return S_IFDIR;

@@ -16,7 +16,7 @@ namespace roost::agent {
 
 namespace {
 
-constexpr std::size_t kPiece = 256u << 10;
+constexpr std::size_t kCopyPiece = 256u << 10;
 
 std::string marker_of(const std::string& operation) { return ".roost-restore-" + operation + ".incomplete"; }
 
@@ -62,7 +62,7 @@ Result<Receipt> extract_archive(ArchiveSource& source, int root, const std::stri
   const std::string marker = marker_of(operation);
   ROOST_CHECK(begin(root, marker));
   RestoreTree tree(root);
-  std::vector<char> buffer(kPiece);
+  std::vector<char> buffer(kCopyPiece);
   for (;;) {
     ROOST_TRY(const auto entry, reader->next());
     if (!entry) break;
