@@ -9,79 +9,90 @@ from chaos import Chaos
 from cluster import ClusterDaemon, FaultProxy
 from roost import wait_for
 
-# Each write of a session's life, as "METHOD path"; what leads to it, and the phase that the life goes on from.
-LIFE = [
-    ("create", "running", ["POST {core}/persistentvolumeclaims", "POST {core}/secrets", "POST {apps}/deployments", "POST {core}/services",
+# Each write of a session's life, as "METHOD path"; what leads to it, and the phase that it leads to.
+LIFE = {
+    "create": ("running", ["POST {core}/persistentvolumeclaims", "POST {core}/secrets", "POST {apps}/deployments", "POST {core}/services",
                            "POST {net}/ingresses"]),
-    ("sleep", "asleep", ["PATCH {apps}/deployments/user-"]),
-    ("wake", "running", ["PATCH {apps}/deployments/user-"]),
-    ("scale", "running", ["PATCH {core}/pods/user-"]),
-    ("delete", None, ["PATCH {apps}/deployments/user-", "POST {batch}/jobs", "POST {core}/secrets", "DELETE {batch}/jobs/backup-",
+    "sleep": ("asleep", ["PATCH {apps}/deployments/user-"]),
+    "wake": ("running", ["PATCH {apps}/deployments/user-"]),
+    "scale": ("running", ["PATCH {core}/pods/user-"]),
+    "delete": (None, ["PATCH {apps}/deployments/user-", "POST {batch}/jobs", "POST {core}/secrets", "DELETE {batch}/jobs/backup-",
                       "DELETE {apps}/deployments/user-", "DELETE {core}/services/user-", "DELETE {net}/ingresses/user-",
                       "DELETE {core}/secrets/user-", "DELETE {core}/persistentvolumeclaims/pvc-"]),
-]
+}
 
 
-def act(daemon, action, uuid):
-    """The request of that action; its answer may be lost. Answers the session's id."""
-    with contextlib.suppress(Exception):
+class Lives:
+    """Sessions whose actions are each cut short by a kill -9 of roostd at one write, and repeated by the client, who got no answer.
+    `volumes`: the claim's UID by session, which never changes."""
+
+    def __init__(self, daemon, proxy, when):
+        self.daemon, self.space, self.proxy, self.when, self.volumes = daemon, daemon.namespace, proxy, when, {}
+        name = self.space.name
+        self.places = {"core": f"/api/v1/namespaces/{name}", "apps": f"/apis/apps/v1/namespaces/{name}",
+                       "net": f"/apis/networking.k8s.io/v1/namespaces/{name}", "batch": f"/apis/batch/v1/namespaces/{name}"}
+
+    def killed_at(self, action, write, key):
+        """Answers the session: the one of that key, which a create names."""
+        match = write.format(**self.places)
+        self.proxy.rules([{"match": match, "do": "kill", "when": self.when, "pid": self.daemon.process.pid, "times": 1}])
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            self.act(action, key, timeout=5)
+        try:
+            wait_for(lambda: self.daemon.process.poll() is not None, 120, "the kill")
+        except AssertionError:
+            raise AssertionError(f"{action} did without {match}\n{self.daemon.tail()}") from None
+        self.proxy.rules([])
+        self.daemon.start()
+        return self.act(action, key)
+
+    def act(self, action, key, timeout=90):
         if action == "create":
-            return daemon.post("/session/create", {"user_id": "u"}, headers={"Idempotency-Key": "life"}, timeout=5).json["uuid"]
-        if action == "delete":
-            daemon.delete(f"/session/{uuid}", headers={"Prefer": "respond-async"}, timeout=5)
+            answer = self.daemon.post("/session/create", {"user_id": "u"}, headers={"Idempotency-Key": key}, timeout=timeout)
+        elif action == "delete":
+            answer = self.daemon.delete(f"/session/{key}", headers={"Prefer": "respond-async"}, timeout=timeout)
         else:
-            daemon.post(f"/session/{uuid}/{action}", {"scale": "up"} if action == "scale" else None, timeout=5)
-    return uuid
+            answer = self.daemon.post(f"/session/{key}/{action}", {"scale": "up"} if action == "scale" else None, timeout=timeout)
+        assert answer.status in (200, 201, 202), answer
+        return answer.json["uuid"] if action == "create" else key
 
+    def converged(self, uuid, action):
+        phase = LIFE[action][0]
+        self.daemon.wait_phase(uuid, phase)
+        if action == "scale":
+            wait_for(lambda: self.daemon.session(uuid)["observed"]["size"]["cpu_millis"] == 2000, what="the larger size")
+        claim = self.space.get("persistentvolumeclaims", f"pvc-{uuid}")["metadata"]["uid"]
+        assert self.volumes.setdefault(uuid, claim) == claim, "the volume was replaced"
+        wait_for(lambda: len(self.space.pods(uuid)) == (phase == "running"), what="one pod or none")
 
-def arrived(daemon, action, phase):
-    """Whether the one session is where the action leads, so that no write is to come."""
-    with contextlib.suppress(OSError, ValueError, KeyError, http.client.HTTPException):
-        sessions = [daemon.session(s["uuid"]) for s in daemon.get("/sessions").json["sessions"]]
-        if phase is None:
-            return not sessions
-        (session,) = sessions
-        return session["phase"] == session["wanted"]["state"] == phase and (
-            action != "scale" or session["observed"]["size"]["cpu_millis"] == 2000)
-    return False
+    def released(self, uuid):
+        wait_for(lambda: self.daemon.session(uuid) is None, 90, "the delete")
+        assert self.daemon.delete(f"/session/{uuid}").json["backup"]["verified_at"], "released with its receipt only"
+        try:
+            wait_for(lambda: {kind for kind, _ in self.space.left(uuid)} == {"jobs", "pods"})
+        except AssertionError:
+            raise AssertionError(f"more or less than the verifying Job is left: {self.space.left(uuid)}\n{self.daemon.tail()}") from None
+        assert len(self.space.list("jobs", f"session-uuid={uuid}")) == 1
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_kill_9_at_every_write_of_a_sessions_life(build, namespace, when):
-    space = namespace.name
-    places = {"core": f"/api/v1/namespaces/{space}", "apps": f"/apis/apps/v1/namespaces/{space}",
-              "net": f"/apis/networking.k8s.io/v1/namespaces/{space}", "batch": f"/apis/batch/v1/namespaces/{space}"}
+    """One session for each write of a create and of a delete, as what is written together may all be there when roostd comes back."""
     with FaultProxy(namespace.cluster) as proxy, ClusterDaemon(build, namespace, kubeconfig=proxy.kubeconfig) as daemon:
-        uuid, volume, killed = None, None, []
-        for action, phase, writes in LIFE:
-            for i, write in enumerate(writes):
-                if i > 0:
-                    proxy.rules([])
-                    daemon.start(wait=False)
-                # What is written together may have been written before the kill, all but the last.
-                proxy.rules([{"match": write.format(**places), "do": "kill", "when": when, "pid": daemon.process.pid, "times": 1}])
-                if i == 0:
-                    uuid = act(daemon, action, uuid)
-                wait_for(lambda: daemon.process.poll() is not None or arrived(daemon, action, phase), 60, f"{action}: {write}")
-                killed += [f"{action}: {write}"] if daemon.process.poll() is not None else []
-                daemon.kill()
-            proxy.rules([])
-            daemon.start()
-            uuid = act(daemon, action, uuid)  # the client repeats what it got no answer to
-            if phase:
-                daemon.wait_phase(uuid, phase)
-                claim = namespace.get("persistentvolumeclaims", f"pvc-{uuid}")["metadata"]["uid"]
-                assert volume in (None, claim), "the volume was replaced"
-                volume = claim
-                wait_for(lambda: len(namespace.pods(uuid)) == (phase == "running"), what="one pod or none")
-        wait_for(lambda: daemon.session(uuid) is None, 90, "the delete")
-        assert {f"{action}: {writes[0]}" for action, _, writes in LIFE} < set(killed), killed
-        assert len(killed) >= 7, ", ".join(killed)
-        receipt = daemon.delete(f"/session/{uuid}").json["backup"]
-        assert receipt["verified_at"], "released with its receipt only"
+        lives = Lives(daemon, proxy, when)
+        uuids = [lives.killed_at("create", write, f"life {i}") for i, write in enumerate(LIFE["create"][1])]
+        assert sorted(uuids) == sorted(s["uuid"] for s in daemon.get("/sessions").json["sessions"]), "each is there once"
+        uuids += [daemon.create() for _ in LIFE["delete"][1][len(uuids):]]
+        for uuid in uuids:
+            lives.converged(uuid, "create")
+        for action in ("sleep", "wake", "scale"):
+            for write in LIFE[action][1]:
+                lives.converged(lives.killed_at(action, write, uuids[0]), action)
+        for uuid, write in zip(uuids, LIFE["delete"][1], strict=True):
+            lives.killed_at("delete", write, uuid)
+        for uuid in uuids:
+            lives.released(uuid)
         assert daemon.get("/sessions").json["count"] == 0
-        wait_for(lambda: {kind for kind, _ in namespace.left(uuid)} == {"jobs", "pods"}, what="the verifying Job alone")
-        assert len(namespace.list("jobs")) == 1
 
 
 @pytest.mark.parametrize("seed", range(2))
