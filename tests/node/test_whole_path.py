@@ -70,7 +70,7 @@ def chat_in_the_terminal(node, browser, uuid):
         return [message.get("reply") for message in node.get(f"/session/{uuid}/messages").json["messages"]]
     assert node.post(f"/session/{uuid}/chat", {"message": "hello"}).status == 200
     assert replies() == [None]
-    browser("terminal", line="roost-agent chat --once -- tr a-z A-Z")
+    browser("terminal", line="/roost/bin/roost-agent chat --once -- tr a-z A-Z")  # a terminal's PATH is its login shell's
     wait_for(lambda: replies() == [{"text": "HELLO"}], PATIENCE, "the reply of a consumer in the pod")
 
 
