@@ -27,7 +27,7 @@ async function palette(text) {
 const actions = {
   // Opens a URL and answers what is there.
   async open({ url }) {
-    const response = await page.goto(url, { waitUntil: "domcontentloaded" });
+    const response = await page.goto(url, { waitUntil: "domcontentloaded", timeout: 120000 });
     return { status: response?.status(), url: page.url(), title: await page.title(), text: (await page.innerText("body")).slice(0, 2000) };
   },
   async workbench({ timeout = 60000 }) {
