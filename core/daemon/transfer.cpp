@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <future>
 #include <map>
@@ -138,7 +139,7 @@ class Writer {
     ROOST_CHECK(flush());
     if (::fsync(fd_) != 0) return failed("cannot sync");
     if (::rename(partial_.c_str(), path_.c_str()) != 0) return failed("cannot rename");
-    return {};
+    return sync_directory();
   }
 
  private:
@@ -151,6 +152,15 @@ class Writer {
     }
     buffer_.clear();
     return {};
+  }
+  // Who has exported may remove the store: the file's name is to outlive a power cut too.
+  Status sync_directory() const {
+    const std::string parent = std::filesystem::absolute(path_).parent_path().string();
+    const int fd = ::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const bool synced = fd >= 0 && ::fsync(fd) == 0;
+    const Status done = synced ? Status{} : failed("cannot sync the directory of");
+    if (fd >= 0) ::close(fd);
+    return done;
   }
   [[nodiscard]] Error failed(const char* what) const {
     return Error{Code::unavailable, std::string(what) + " " + partial_ + ": " + std::strerror(errno), 0};
@@ -180,6 +190,17 @@ Result<Line> line_of(const Json& json) {
   return line;
 }
 
+// One line without its end, of at most kLineMax bytes: the rest of a longer one is not read. False: there is none.
+bool read_line(std::istream& in, std::string& text) {
+  text.clear();
+  for (int byte = in.get(); byte != EOF; byte = in.get()) {
+    if (byte == '\n') return true;
+    if (text.size() > kLineMax) return true;  // too long for JSON's limit
+    text.push_back(static_cast<char>(byte));
+  }
+  return !text.empty();
+}
+
 // Reads the whole file and gives each line to `take`, in order; the hash and the counts are held against its end.
 Result<TransferReport> read_file(const std::string& file, const std::function<Status(const Line&, std::int64_t number)>& take) {
   std::ifstream in(file, std::ios::binary);
@@ -189,7 +210,7 @@ Result<TransferReport> read_file(const std::string& file, const std::function<St
   std::string text;
   std::int64_t number = 0;
   bool ended = false;
-  while (std::getline(in, text)) {
+  while (read_line(in, text)) {
     ++number;
     if (ended || in.eof()) return damaged(file, number, ended ? "something follows the end" : "it is cut off");
     auto json = Json::parse(text, {kLineMax, 16});
