@@ -40,6 +40,23 @@ def note(text):
     print(f"#   {text}", flush=True)
 
 
+def requests(cluster):
+    """(verb, resource) -> how many requests the API server has answered, everybody's."""
+    _, text = cluster.request("GET", "/metrics")
+    counts = {}
+    for line in re.findall(r"^apiserver_request_total\{.*", text, re.M):
+        labels = dict(re.findall(r'(\w+)="([^"]*)"', line))
+        key = (labels["verb"], labels["resource"] + (f"/{labels['subresource']}" if labels["subresource"] else ""))
+        counts[key] = counts.get(key, 0) + float(line.rsplit(" ", 1)[1])
+    return counts
+
+
+def say_requests(who, before, after):
+    """Those that came to one in ten sessions or more, for each session."""
+    each = {key: (count - before.get(key, 0)) / BATCH for key, count in after.items()}
+    note(f"requests a session, {who}: " + ", ".join(f"{v} {r} {n:.1f}" for (v, r), n in sorted(each.items()) if n >= 0.1))
+
+
 class Writes:
     """Writes of the kinds that Roost makes, by the API server's own count. Controllers change these with PUT or their status only."""
 
@@ -158,30 +175,47 @@ def create_many(daemon, count, workers=16):
         return list(pool.map(one, range(count)))
 
 
-def wait_objects(cluster, writes, since, wanted):
-    wait_for(lambda: writes.count() - since >= wanted, 600, f"{wanted} objects")
+def wait_objects(space, wanted):
+    """Until there are so many of each kind that a session is made of. Asked cheaply: the API server is what is measured."""
+    def there(kind):
+        _, first = space.cluster.request("GET", space.path(kind) + "?limit=1")
+        return len(first["items"]) + first["metadata"].get("remainingItemCount", 0) >= wanted
+    for kind in MADE:
+        while not there(kind):
+            time.sleep(0.2)
+
+
+def wait_alone(cluster):
+    """What the measurement before this one made is gone: its removal costs the control plane as much as the making."""
+    names = lambda: [item["metadata"]["name"] for item in cluster.request("GET", "/api/v1/namespaces")[1]["items"]]
+    wait_for(lambda: not [name for name in names() if name.startswith("t-")], 900, "the end of earlier namespaces")
 
 
 def bare_ready(cluster, sample, made, prefix, kinds):
     """A bare client writes these kinds BATCH times at once: (pods ready a second, the writer's own answer)."""
+    wait_alone(cluster)
     with cluster.namespace() as space, ReadyPods(space) as pods:
-        ids, began = fresh_ids(prefix, BATCH), time.perf_counter()
+        before, ids, began = requests(cluster), fresh_ids(prefix, BATCH), time.perf_counter()
         answer = Bare(space, sample, made).write(ids, kinds)
-        return BATCH / (max(pods.wait([f"user-{u}" for u in ids]).values()) - began), answer
+        ready = BATCH / (max(pods.wait([f"user-{u}" for u in ids]).values()) - began)
+        say_requests(f"bare, {len(kinds)} objects", before, requests(cluster))
+        return ready, answer
 
 
 def throughput(cluster, build):
     """Objects written and pods ready a second: Roost, and a bare client writing the same objects, Deployments with a claim, Deployments."""
-    writes, objects, ready = Writes(cluster), [], {"same": [], "claimed": [], "deployments": []}
+    objects, ready = [], {"same": [], "claimed": [], "deployments": []}
     for i in range(PAIRS):
+        wait_alone(cluster)
         with cluster.namespace() as space, ClusterDaemon(build, space, LIMITS) as daemon:
             sample, made = templates(daemon)
             with ReadyPods(space) as pods:
-                since, began = writes.count(), time.perf_counter()
+                before, began = requests(cluster), time.perf_counter()
                 uuids = create_many(daemon, BATCH)
-                wait_objects(cluster, writes, since, BATCH * len(MADE))
+                wait_objects(space, 1 + BATCH)  # and the sample
                 roost_objects = BATCH * len(MADE) / (time.perf_counter() - began)
                 roost_ready = BATCH / (max(pods.wait([f"user-{u}" for u in uuids]).values()) - began)
+                say_requests("Roost", before, requests(cluster))
         same_ready, answer = bare_ready(cluster, sample, made, "0a0", MADE)
         bare_objects = answer["objects"] / answer["seconds"]
         claimed_ready, _ = bare_ready(cluster, sample, made, "0e0", CLAIMED)
