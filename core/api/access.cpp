@@ -26,6 +26,13 @@ http::Response too_many(std::string_view detail, std::int64_t wait_ns) {
   return response;
 }
 
+http::Response unauthorized(bool had_key) {
+  http::Response response =
+      http::problem(401, had_key ? "this API key is not known here" : "an API key is needed: send it in the header X-API-Key");
+  response.headers.emplace_back("www-authenticate", "Bearer realm=\"roost\"");
+  return response;
+}
+
 Scope scope_for(Access access) { return access == Access::read || access == Access::metrics ? Scope::read : Scope::sessions; }
 
 const PrincipalView& nobody() {
@@ -59,23 +66,60 @@ PrincipalView Api::Impl::consumer(const Request& request, std::string_view key) 
   return principal;
 }
 
-std::optional<http::Response> Api::Impl::refuse_failed(State& state, const Request& request, bool had_key) {
-  const std::int64_t now_ns = clock_.monotonic_ns();
-  if (state.failures_audited.take(now_ns) == 0) {
-    const std::int64_t unaudited = state.failures_unaudited.exchange(0);
-    (void)audit(
-        {"", "authentication", "", "refused",
-         Json::object({{"peer", request.peer}, {"key", had_key ? "unknown" : "missing"}, {"not_recorded_before", unaudited}})});
-  } else {
+void Api::Impl::audit_failed(State& state, const Request& request, bool had_key) {
+  if (state.failures_audited.take(clock_.monotonic_ns()) != 0) {
     ++state.failures_unaudited;
+    return;
   }
-  if (const std::int64_t wait_ns = state.failures.take(request.peer, now_ns); wait_ns > 0) {
-    return too_many("too many failed authentications from this address; check the key, then try again", wait_ns);
-  }
-  http::Response response =
-      http::problem(401, had_key ? "this API key is not known here" : "an API key is needed: send it in the header X-API-Key");
-  response.headers.emplace_back("www-authenticate", "Bearer realm=\"roost\"");
-  return response;
+  const std::int64_t unaudited = state.failures_unaudited.exchange(0);
+  (void)audit(
+      {"", "authentication", "", "refused",
+       Json::object({{"peer", request.peer}, {"key", had_key ? "unknown" : "missing"}, {"not_recorded_before", unaudited}})});
+}
+
+std::optional<http::Response> Api::Impl::refuse_many_failures(State& state, const Request& request) {
+  const std::int64_t wait_ns = state.failures.take(request.peer, clock_.monotonic_ns());
+  if (wait_ns <= 0) return std::nullopt;
+  return too_many("too many failed authentications from this address; check the key, then try again", wait_ns);
+}
+
+std::optional<http::Response> Api::Impl::refuse_failed(State& state, const Request& request, bool had_key) {
+  audit_failed(state, request, had_key);
+  if (auto limited = refuse_many_failures(state, request)) return limited;
+  return unauthorized(had_key);
+}
+
+std::optional<http::Response> Api::Impl::refuse_hurry(State& state, const Principal& workspace) {
+  const std::int64_t wait_ns = state.consumers.take(workspace.session, clock_.monotonic_ns());
+  if (wait_ns <= 0) return std::nullopt;
+  return too_many("this workspace asks for messages too often; claim with wait_s", wait_ns);
+}
+
+// Whoever makes the store be read counts as one who failed, so that invented keys do not make it be read without end.
+std::optional<http::Response> Api::Impl::admit_unproven(State& state, const Request& request) {
+  if (auto limited = refuse_many_failures(state, request)) return limited;
+  static const PrincipalView unproven = [] {
+    auto principal = std::make_shared<Principal>();
+    principal->unproven = true;
+    return principal;
+  }();
+  request.context = unproven;
+  return std::nullopt;
+}
+
+void Api::Impl::prove(const Request& request, const Responder& respond, Method handler) {
+  auto kept = std::make_shared<const Request>(request);
+  engine_.look(kept->parameters[0], [this, kept, respond, handler](Result<SessionView> found) {
+    if (!found.ok() && found.error().code != Code::not_found) return respond(failure(found.error()));
+    const std::shared_ptr<State> state = state_.load();
+    const PrincipalView who = consumer(*kept, presented_key(*kept));
+    if (!who) {
+      audit_failed(*state, *kept, true);
+      return respond(unauthorized(true));
+    }
+    if (auto refused = refuse_hurry(*state, *who)) return respond(*std::move(refused));
+    (this->*handler)(*kept, respond, who);
+  });
 }
 
 std::optional<http::Response> Api::Impl::admit(const Request& request, const http::Route& route) {
@@ -91,13 +135,14 @@ std::optional<http::Response> Api::Impl::admit(const Request& request, const htt
   }
   const std::string_view key = presented_key(request);
   PrincipalView who = state->options.keys ? state->options.keys->find(key) : nullptr;
-  if (!who && access == Access::consumer) who = consumer(request, key);
+  if (!who && access == Access::consumer) {
+    who = consumer(request, key);
+    if (!who && !key.empty() && must_look(request)) return admit_unproven(*state, request);
+  }
   if (!who) return refuse_failed(*state, request, !key.empty());
 
   if (!who->session.empty()) {  // found for this very session; it has no scope to compare
-    if (const std::int64_t wait_ns = state->consumers.take(who->session, clock_.monotonic_ns()); wait_ns > 0) {
-      return too_many("this workspace asks for messages too often; claim with wait_s", wait_ns);
-    }
+    if (auto refused = refuse_hurry(*state, *who)) return refused;
   } else {
     if (!who->may(scope_for(access))) {
       return http::problem(403, "the key \"" + who->name + "\" has the scope " + std::string(to_string(who->scope)) +

@@ -47,6 +47,7 @@ void Api::Impl::add(http::Router& router, std::string method, std::string patter
     auto who = std::static_pointer_cast<const Principal>(request.context);
     if (!who)
       return respond(http::problem(401, "an API key is needed: send it in the header X-API-Key"));  // no gatekeeper was asked
+    if (who->unproven) return prove(request, respond, handler);
     if (!must_look(request)) return (this->*handler)(request, respond, who);
     look(request, respond, who, handler);
   };

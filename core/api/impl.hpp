@@ -63,7 +63,13 @@ class Api::Impl {
   // access.cpp
   Access access_of(const http::Route& route) const;
   PrincipalView consumer(const Request& request, std::string_view key) const;
+  void audit_failed(State& state, const Request& request, bool had_key);
+  std::optional<http::Response> refuse_many_failures(State& state, const Request& request);
   std::optional<http::Response> refuse_failed(State& state, const Request& request, bool had_key);
+  std::optional<http::Response> refuse_hurry(State& state, const Principal& workspace);
+  // A workspace's token for a session that another replica may have just made: prove() reads the store before it believes it.
+  std::optional<http::Response> admit_unproven(State& state, const Request& request);
+  void prove(const Request&, const Responder&, Method handler);
 
   // Common to all.
   // The session of the request's path, if the caller may see it; else it is answered (404) and null.

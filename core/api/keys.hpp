@@ -30,12 +30,13 @@ struct KeySpec {
 struct Principal {
   std::string name;
   Scope scope = Scope::read;
-  std::string user;     // not empty: bound to this user
-  std::string session;  // not empty: a workspace's token; claims and acknowledges this session's messages, nothing else
+  std::string user;       // not empty: bound to this user
+  std::string session;    // not empty: a workspace's token; claims and acknowledges this session's messages, nothing else
+  bool unproven = false;  // a key that only the store can tell anything of: no handler may see it
   std::shared_ptr<RateBucket> bucket;
 
-  [[nodiscard]] bool may(Scope needed) const { return session.empty() && scope >= needed; }
-  [[nodiscard]] bool sees(std::string_view user_id) const { return user.empty() || user == user_id; }
+  [[nodiscard]] bool may(Scope needed) const { return !unproven && session.empty() && scope >= needed; }
+  [[nodiscard]] bool sees(std::string_view user_id) const { return !unproven && (user.empty() || user == user_id); }
 };
 using PrincipalView = std::shared_ptr<const Principal>;
 

@@ -108,6 +108,45 @@ TEST_F(AccessTest, AWorkspacesTokenClaimsAndAcknowledgesItsOwnMessagesAndNothing
   }
 }
 
+// This replica `a`, and another one over the same store.
+class ReplicasAccessTest : public ApiFixture {
+ protected:
+  ReplicasAccessTest() : ApiFixture({}, {1, 2}, named("a")), other(world, named("b")) {
+    other.engine().start();
+    EXPECT_TRUE(until([this] { return other.engine().ready().ok() && other.engine().is_current(); }));
+  }
+  // A session that the other replica has just made, and this one has not heard of.
+  Session create_elsewhere() {
+    std::optional<Result<SessionView>> made;
+    other.engine().create("u", {}, [&](Result<SessionView> view) { made = std::move(view); });
+    EXPECT_TRUE(until([&] { return made.has_value(); }));
+    EXPECT_FALSE(replica->engine().reads().find((**made)->session.id)) << "then this shows nothing";
+    return (**made)->session;
+  }
+  static EngineOptions named(const std::string& name) {
+    EngineOptions options;
+    options.replica = name;
+    options.replicated = true;
+    return options;
+  }
+  simulation::Replica other;
+};
+
+TEST_F(ReplicasAccessTest, AWorkspacesTokenOfASessionThatAnotherReplicaHasJustMadeIsGoodHere) {
+  const Session session = create_elsewhere();
+  EXPECT_EQ(post("/session/" + session.id + "/messages/claim", "{}", workspace_token(session)).status, 200);
+}
+
+TEST_F(ReplicasAccessTest, AnInventedTokenIs401AndDoesNotMakeTheStoreBeReadWithoutEnd) {
+  const Session session = create_elsewhere();
+  const Answer refused = post("/session/" + session.id + "/messages/claim", "{}", "invented");
+  EXPECT_EQ(refused.status, 401);
+  EXPECT_FALSE(refused.header("www-authenticate").empty());
+  EXPECT_EQ(audit.back().action, "authentication");
+  EXPECT_EQ(post("/session/00000001/messages/claim", "{}", workspace_token(session)).status, 401) << "another session's";
+  EXPECT_EQ(send("POST", "/session/00000002/messages/claim", {"invented", "{}", {}, "192.0.2.1"})->answer.status, 429);
+}
+
 TEST_F(AccessTest, AnAuditEntryAndAnErrorNeverHoldTheKey) {
   const std::string secret = "a-wrong-key-that-is-secret";
   const Answer refused = get("/sessions", secret);

@@ -33,8 +33,7 @@ Options ApiFixture::options(Rate rate, Rate peer_failures) const {
   return made;
 }
 
-ApiFixture::ApiFixture(Rate rate, Rate peer_failures) : world(simulator, none()) {
-  EngineOptions engine;
+ApiFixture::ApiFixture(Rate rate, Rate peer_failures, EngineOptions engine) : world(simulator, none()) {
   engine.sessions_per_user = 5;
   engine.workspace_token = token_of;
   replica = std::make_unique<simulation::Replica>(world, engine);
@@ -112,6 +111,9 @@ bool ApiFixture::until_phase(const std::string& id, Phase phase) {
   });
 }
 
-std::string ApiFixture::workspace_token(const std::string& id) { return token_of(replica->engine().reads().find(id)->session); }
+std::string ApiFixture::workspace_token(const std::string& id) {
+  return workspace_token(replica->engine().reads().find(id)->session);
+}
+std::string ApiFixture::workspace_token(const Session& session) { return token_of(session); }
 
 }  // namespace roost::api

@@ -71,7 +71,7 @@ struct Call {
 
 class ApiFixture : public testing::Test {
  protected:
-  explicit ApiFixture(Rate rate = {}, Rate peer_failures = {1000, 1000});
+  explicit ApiFixture(Rate rate = {}, Rate peer_failures = {1000, 1000}, EngineOptions engine = {});
 
   // Sends it and lets time pass until it is answered, for at most two virtual minutes.
   Answer call(const std::string& method, const std::string& target, const Call& with = {});
@@ -96,6 +96,7 @@ class ApiFixture : public testing::Test {
   std::string create(const std::string& user = "john@example.com", bool running = true);
   bool until_phase(const std::string& id, Phase phase);
   [[nodiscard]] std::string workspace_token(const std::string& id);
+  [[nodiscard]] static std::string workspace_token(const Session& session);
 
   simulation::Simulator simulator{7};
   simulation::World world;
