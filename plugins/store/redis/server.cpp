@@ -190,7 +190,7 @@ void Server::qualify(Connection& connection, const Until& until) {
 }
 
 // Replicas that Sentinel could make the master now; one at least where it knows any, so that nothing is acknowledged that is on
-// one machine only. Without Sentinel, those that are connected.
+// one machine only. With kWaitKnown those that are down count as well. Without Sentinel, those that are connected.
 int Server::promotable(int connected, const Until& until) {
   if (settings_.sentinels.empty()) return connected;
   for (const Address& address : settings_.sentinels) {
@@ -205,7 +205,7 @@ int Server::promotable(int connected, const Until& until) {
         const std::string flags = field(fields, "flags");
         if (flags.find("down") == std::string::npos && flags.find("disconnected") == std::string::npos) ++up;
       }
-      return std::max(up, std::min(known, 1));
+      return settings_.wait_replicas == Settings::kWaitKnown ? known : std::max(up, std::min(known, 1));
     } catch (const std::runtime_error&) {  // the next one
     }
   }

@@ -53,9 +53,11 @@ Durability read_durability(const std::string& word) {
 }
 
 int read_replicas(const Object::Ptr& object) {
-  if (!object->has("wait_replicas")) return -1;
-  if (object->get("wait_replicas").isString()) return -1;  // "auto", by the schema
-  return object->getValue<int>("wait_replicas");
+  if (!object->has("wait_replicas")) return Settings::kWaitUp;
+  if (!object->get("wait_replicas").isString()) return object->getValue<int>("wait_replicas");
+  if (object->getValue<std::string>("wait_replicas") != "all") return Settings::kWaitUp;  // "auto", by the schema
+  if (!object->has("sentinels")) invalid("`wait_replicas: all` needs `sentinels`, which know all of them: give a number");
+  return Settings::kWaitKnown;
 }
 
 }  // namespace

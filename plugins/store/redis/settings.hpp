@@ -48,7 +48,9 @@ struct Settings {
   std::string client_name = "roost";
   Tls tls;
   Durability durability = Durability::warn;
-  int wait_replicas = -1;  // -1: as many as could be promoted
+  static constexpr int kWaitUp = -1;     // those that a failover could promote now
+  static constexpr int kWaitKnown = -2;  // those that Sentinel knows and that could be promoted once they are back
+  int wait_replicas = kWaitUp;           // or how many
   std::int64_t check_interval_ms = 5'000;
   std::int64_t purge_interval_ms = 30'000;
   std::int64_t poll_ms = 100;  // how long the feed waits for a change before it asks again

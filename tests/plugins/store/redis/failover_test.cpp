@@ -127,6 +127,22 @@ TEST_F(Failover, With_a_replica_down_the_rest_goes_on_and_with_all_down_nothing_
   EXPECT_TRUE(recovers(*store));
 }
 
+TEST_F(Failover, With_all_asked_for_one_replica_down_stops_changes_until_it_is_back) {
+  Json settings = by_sentinel();
+  settings.set("wait_replicas", "all");
+  const auto store = open(settings);
+  ASSERT_TRUE(store->opened().ok()) << store->opened().error().message;
+  ASSERT_TRUE(recovers(*store));
+  servers_[1]->kill();
+  const auto is_down = [&] { return has(sentinel_->cli({"SENTINEL", "REPLICAS", "roost"}), "s_down"); };
+  ASSERT_TRUE(eventually(is_down));
+  CallOptions options;
+  options.timeout_ms = 1'500;
+  ASSERT_TRUE(eventually([&] { return has(why(store->commit("p", {}, {put("a", "2")}, options)), "1 of 2 replicas"); }));
+  servers_[1]->start();
+  EXPECT_TRUE(recovers(*store));
+}
+
 TEST_F(Failover, Sentinels_that_know_no_such_master_say_so) {
   Json settings = by_sentinel();
   settings.set("master_name", "other");
