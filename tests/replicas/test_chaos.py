@@ -133,6 +133,21 @@ def test_a_leader_that_is_told_to_stop_hands_over_without_a_gap(build):
         leader.start()
 
 
+def test_another_leads_within_one_and_a_half_leases_of_a_leader_that_was_killed(build):
+    with proxied(build, 8) as (fleet, _, _):
+        leader = wait_for(fleet.leader, what="a leader")
+        others = [replica for replica in fleet.replicas if replica is not leader]
+        uuid = others[0].create()
+        leader.process.kill()
+        leader.process.wait()
+        began = time.monotonic()
+        lease_s, asking_s = 3, 0.5
+        wait_for(lambda: (found := fleet.leader()) and found in others, 1.5 * lease_s + asking_s, "another leader")
+        print(f"another replica led after {time.monotonic() - began:.1f} s; the lease is {lease_s} s")
+        others[1].wait_phase(uuid, "running")
+        leader.start()
+
+
 def test_a_replica_that_is_cut_off_reads_in_the_store_or_says_503(build):
     """It never answers 404 for a session that is there, nor shows what is long past."""
     with proxied(build, 5) as (fleet, _, proxies):
