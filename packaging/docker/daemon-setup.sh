@@ -9,11 +9,12 @@ case ${1:?usage: daemon-setup.sh packages|check} in
     rm -rf /var/lib/apt/lists/* /var/cache/apt/*
     ;;
   check) # all that they need is there, and they start
-    for file in /usr/bin/roostd /usr/bin/roost-agent /usr/lib/roost/plugins/*.so; do
+    for file in /usr/bin/roostd /usr/bin/roost-agent /usr/bin/roostctl /usr/lib/roost/plugins/*.so; do
       if ldd "$file" | grep 'not found'; then echo "$file lacks a library" >&2; exit 1; fi
     done
     roostd --version
     roostd --check-config
     roost-agent --version
+    roostctl --version
     ;;
 esac

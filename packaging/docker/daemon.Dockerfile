@@ -1,4 +1,4 @@
-# roostd with its plugins, and roost-agent, which the backup's Jobs run in this image.
+# roostd with its plugins, roostctl for those who look in, and roost-agent, which the backup's Jobs run in this image.
 ARG BASE=docker.io/library/debian:12-slim
 ARG PROGRAMS=localhost/roost-programs:dev
 FROM ${PROGRAMS} AS programs
@@ -6,7 +6,7 @@ FROM ${PROGRAMS} AS programs
 FROM ${BASE}
 COPY packaging/docker/daemon-setup.sh /tmp/
 RUN /tmp/daemon-setup.sh packages
-COPY --from=programs /bin/roostd /bin/roost-agent /usr/bin/
+COPY --from=programs /bin/roostd /bin/roost-agent /bin/roostctl /usr/bin/
 COPY --from=programs /plugins /usr/lib/roost/plugins
 COPY config/roost.kubernetes.yaml /etc/roost/roost.yaml
 RUN /tmp/daemon-setup.sh check && rm /tmp/daemon-setup.sh
