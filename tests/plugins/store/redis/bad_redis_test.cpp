@@ -139,14 +139,19 @@ TEST_F(BadRedis, Too_few_replicas_by_the_servers_own_rule_is_unavailable) {
 TEST_F(BadRedis, A_server_that_is_too_old_is_refused) {
   serve();
   Proxy proxy((directory_.path() / "p").string(), redis_->socket());
-  proxy.rewrite("redis_version:7.", "redis_version:6.");
+  const std::string said = redis_->cli({"INFO", "server"});
+  const std::string version = said.substr(said.find("redis_version:"), 17);  // "redis_version:7.0"
+  ASSERT_EQ(version.size(), 17U);
+  proxy.rewrite(version, "redis_version:6.0");
   const auto store = open(config((directory_.path() / "p").string()));
   EXPECT_EQ(code(store->opened()), Code::unsupported);
   EXPECT_TRUE(has(store->opened().error().message, "6.2 or later")) << store->opened().error().message;
 }
 
 TEST_F(BadRedis, A_cluster_is_refused) {
-  serve({"cluster-enabled yes", "cluster-config-file nodes.conf"}, free_port());
+  int port = free_port();
+  while (port > 55'535) port = free_port();  // a cluster's second port is 10,000 higher
+  serve({"cluster-enabled yes", "cluster-config-file nodes.conf"}, port);
   const auto store = open(config());
   EXPECT_EQ(code(store->opened()), Code::unsupported);
   EXPECT_TRUE(has(store->opened().error().message, "Cluster")) << store->opened().error().message;
