@@ -1,8 +1,6 @@
 #include "store/redis/socket.hpp"
 
 #include <Poco/Crypto/X509Certificate.h>
-#include <Poco/Net/DNS.h>
-#include <Poco/Net/HostEntry.h>
 #include <Poco/Net/NetException.h>
 #include <Poco/Net/SSLManager.h>
 #include <Poco/Net/StreamSocketImpl.h>
@@ -19,6 +17,8 @@
 #include <system_error>
 #include <vector>
 
+#include "store/redis/resolve.hpp"
+
 namespace roost::store_redis {
 namespace {
 
@@ -32,15 +32,12 @@ class Adopter : public Poco::Net::StreamSocket {
   explicit Adopter(int descriptor) : StreamSocket(new Poco::Net::StreamSocketImpl(descriptor)) {}
 };
 
-std::vector<SocketAddress> resolve(const Address& address) {
+std::vector<SocketAddress> places(const Address& address, const Until& until) {
   std::vector<SocketAddress> out;
-  if (address.host.empty()) {
+  if (address.host.empty())
     out.emplace_back(Poco::Net::AddressFamily::UNIX_LOCAL, address.path);
-    return out;
-  }
-  const Poco::Net::HostEntry entry = Poco::Net::DNS::resolve(address.host);  // outlives the loop over what it holds
-  for (const auto& ip : entry.addresses()) out.emplace_back(ip, address.port);
-  if (out.empty()) throw ConnectionLost(address.text() + " has no address");
+  else
+    for (const auto& ip : resolve(address.host, until)) out.emplace_back(ip, address.port);
   return out;
 }
 
@@ -109,7 +106,7 @@ Socket::~Socket() {
 
 void Socket::connect_to(const Address& address, const Until& until) {
   std::string why;
-  for (const SocketAddress& to : resolve(address)) {
+  for (const SocketAddress& to : places(address, until)) {
     try {
       const int fd = connecting(to);
       socket_ = Adopter(fd);

@@ -3,11 +3,25 @@
 
 #include "store/redis/failures.hpp"
 #include "store/redis/layout.hpp"
+#include "store/redis/resolve.hpp"
 #include "store/redis/resp.hpp"
 #include "store/redis/settings.hpp"
 
 namespace roost::store_redis {
 namespace {
+
+TEST(Resolve, A_name_has_addresses_or_the_error_names_it) {
+  const Until until(-1, std::chrono::seconds(30));
+  EXPECT_EQ(resolve("192.0.2.7", until).front().toString(), "192.0.2.7");
+  EXPECT_EQ(resolve("2001:db8::7", until).front().toString(), "2001:db8::7");
+  EXPECT_TRUE(resolve("localhost", until).front().isLoopback());
+  try {
+    (void)resolve("no-such-host.invalid", until);
+    FAIL() << "it has an address";
+  } catch (const ConnectionLost& e) {
+    EXPECT_NE(std::string(e.what()).find("no-such-host.invalid"), std::string::npos) << e.what();
+  }
+}
 
 const std::string kReply = "*5\r\n:42\r\n$5\r\nab\r\nc\r\n$-1\r\n*2\r\n+fine\r\n*0\r\n-OOM no memory\r\n";
 
