@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "base/crypto.hpp"
 #include "cli/commands.hpp"
 #include "cli/parts.hpp"
 #include "cli/text.hpp"
@@ -37,6 +38,12 @@ std::string backups_table(const Json& document, const Style& style) {
   return table.text(style);
 }
 
+// The name as it is, also where it is not UTF-8.
+std::string path_of(const Json& file) {
+  const auto bytes = from_base64url(file["path_base64url"].as_string());
+  return file["path"].is_string() || !bytes ? file["path"].as_string() : *bytes;
+}
+
 std::string files_table(const Json& document, const Style& style) {
   Table table({{"MODE"}, {"SIZE", Table::Fit::whole, Table::Side::right}, {"MODIFIED"}, {"TYPE"}, {"PATH", Table::Fit::cut}});
   for (const Json& file : document["files"].items()) {
@@ -44,7 +51,7 @@ std::string files_table(const Json& document, const Style& style) {
     if (file["mode"].is_int())
       std::snprintf(mode, sizeof mode, "%04llo", static_cast<unsigned long long>(file["mode"].as_int()) & 07777ULL);
     table.add({file["mode"].is_string() ? file["mode"].as_string() : mode, size_of(file["size"]), time_of(file["modified_at"]),
-               file["type"].as_string(), file["path"].as_string()});
+               file["type"].as_string(), path_of(file)});
   }
   return table.text(style);
 }
@@ -81,19 +88,15 @@ Status show_session_after(Run& run, const std::string& uuid) {
   return {};
 }
 
-Status wait_verified(Run& run, const std::string& id, const Json& before) {
+Status wait_verified(Run& run, const std::string& id) {
   Reporter reporter(run.terminal(), run.options().quiet);
   while (true) {
     ROOST_TRY(const Document now, run.get(backup_path(id)));
     const std::string& state = now.json["state"].as_string();
-    if (state == "damaged" || state == "missing") {
+    if (now.json["verify_asked_at"].is_null()) {
       reporter.clear();
-      return Error{Code::data_loss, "backup " + id + " is " + state, 0};
-    }
-    const bool read_again = now.json["last_proven_restorable_at"] != before["last_proven_restorable_at"] ||
-                            now.json["verified_at"] != before["verified_at"];
-    if (state == "verified" && read_again) {
-      reporter.clear();
+      if (state != "verified")
+        return Error{Code::data_loss, "backup " + id + " is " + state + ": " + now.json["note"]["reason"].as_string(), 0};
       show_backup(run, now);
       return {};
     }
@@ -112,9 +115,20 @@ Result<std::string> archive_name(const Document& backup) {
   return Error{Code::invalid, "the archive's name cannot be a file's name here: say with --to where it shall go", 0};
 }
 
+// What cannot stand in a URL's path is asked for in base64url: bytes that are not UTF-8, control characters, a backslash, "." and
+// "..".
+bool needs_encoding(const std::string& path) {
+  const auto bad = [](unsigned char c) { return c < 0x20 || c == 0x7F || c == '\\'; };
+  if (!valid_utf8(path) || std::any_of(path.begin(), path.end(), bad)) return true;
+  const std::string within = "/" + path + "/";
+  return within.find("/./") != std::string::npos || within.find("/../") != std::string::npos ||
+         within.find("//") != std::string::npos;
+}
+
 std::string file_target(const std::string& id, std::string path) {
   while (path.starts_with('/')) path.erase(0, 1);
-  return backup_path(id, "/files/" + percent_encode_path(path));
+  if (!needs_encoding(path)) return backup_path(id, "/files/" + percent_encode_path(path));
+  return backup_path(id, "/files/?path_base64url=" + base64url(path));
 }
 
 }  // namespace
@@ -141,6 +155,9 @@ std::string describe_backup(const Json& backup, const Style& style) {
                            hold["by"].as_string() + ": " + hold["reason"].as_string());
   }
   if (!backup["skipped"].items().empty()) fields.add("Skipped", backup["skipped"].dump());
+  const Json& note = backup["note"];
+  if (note.is_object())
+    fields.add("Note", note["reason"].as_string() + ", by " + note["by"].as_string() + ", " + time_of(note["at"]));
   fields.add("Place", backup["place"].as_string());
   return fields.text(style);
 }
@@ -182,10 +199,10 @@ Status backup_create(Run& run) {
 Status backup_files(Run& run) {
   std::string target = backup_path(run.options().id, "/files");
   add_query(target, "prefix", run.options().path);
-  ROOST_TRY(const Document list, all_pages(run, target, {"files"}, run.options().limit));
+  ROOST_TRY(const Document list, all_pages(run, target, {"files", "cursor", "next_cursor", 10'000}, run.options().limit));
   const auto names = [&] {
     std::string text;
-    for (const Json& file : list.json["files"].items()) text += printable(file["path"].as_string()) + "\n";
+    for (const Json& file : list.json["files"].items()) text += printable(path_of(file)) + "\n";
     return text;
   };
   run.show(list, names, [&](const Style& style) { return files_table(list.json, style); });
@@ -248,12 +265,29 @@ Status backup_unhold(Run& run) {
 
 Status backup_verify(Run& run) {
   const std::string& id = run.options().id;
-  ROOST_TRY(const Document before, run.get(backup_path(id)));
   ROOST_TRY(const Document answer, run.act("POST", backup_path(id, "/verify")));
-  if (run.options().wait.value_or(false)) return wait_verified(run, id, before.json);
+  if (run.options().wait.value_or(false)) return wait_verified(run, id);
   run.show(
       answer, [&] { return printable(id) + "\n"; },
       [&](const Style&) { return printable("backup " + id + " is being read again") + "\n"; });
+  return {};
+}
+
+Status backup_strangers(Run& run) {
+  ROOST_TRY(const Document list, run.get("/backups/strangers"));
+  const Json::Array& strangers = list.json["strangers"].items();
+  const auto names = [&] {
+    std::string text;
+    for (const Json& stranger : strangers) text += printable(stranger["archive"].as_string()) + "\n";
+    return text;
+  };
+  run.show(list, names, [&](const Style& style) {
+    Table table({{"ARCHIVE", Table::Fit::cut}, {"SIZE", Table::Fit::whole, Table::Side::right}, {"MODIFIED"}});
+    for (const Json& stranger : strangers) {
+      table.add({stranger["archive"].as_string(), size_of(stranger["archive_bytes"]), time_of(stranger["modified_at"])});
+    }
+    return table.text(style);
+  });
   return {};
 }
 
@@ -261,7 +295,8 @@ Status backup_delete(Run& run) {
   const Options& options = run.options();
   ROOST_CHECK(run.confirm("Backup " + options.id + " will be gone."));
   std::string target = backup_path(options.id);
-  if (options.override_hold) add_query(target, "override", "true");
+  add_query(target, "reason", options.reason);
+  if (options.override_retention) add_query(target, "override", "true");
   ROOST_TRY(const Document answer, run.act("DELETE", target));
   run.show(
       answer, [&] { return id_line(answer.json); },

@@ -209,8 +209,10 @@ void Tree::add_backup() {
   waits(leaf, "Until it was read");
   leaf = command(backup, "delete", "Delete one", backup_delete)->alias("rm");
   backup_argument(leaf);
-  leaf->add_flag("--override", o.override_hold, "Also the newest good one of a session that is gone (an admin's key)");
+  leaf->add_flag("--override", o.override_retention, "Also the newest good one of a session that is gone (an admin's key)");
   says_yes(leaf);
+  leaf->add_option("--reason", o.reason, "Why, for the record")->type_name("TEXT");
+  command(backup, "strangers", "Archives in the storage that no backup names", backup_strangers);
 }
 
 void Tree::add_rest() {

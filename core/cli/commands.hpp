@@ -31,6 +31,7 @@ namespace roost::cli {
 [[nodiscard]] Status backup_unhold(Run& run);
 [[nodiscard]] Status backup_verify(Run& run);
 [[nodiscard]] Status backup_delete(Run& run);
+[[nodiscard]] Status backup_strangers(Run& run);
 
 [[nodiscard]] Status operation_get(Run& run);
 [[nodiscard]] Status operation_wait(Run& run);

@@ -33,7 +33,7 @@ struct Options {
   std::string reason, until;
   std::int64_t limit = 0;  // 0: all
   bool force = false;
-  bool skip_backup = false, accept_losses = false, override_hold = false;
+  bool skip_backup = false, accept_losses = false, override_retention = false;
   bool as_new = false;
   bool client_only = false;
   std::vector<std::string> words;  // of a command line that is to be completed

@@ -9,7 +9,6 @@
 namespace roost::cli {
 namespace {
 
-constexpr std::int64_t kPage = 1000;
 constexpr std::size_t kMostItems = 1'000'000;
 constexpr std::int64_t kFirstPollMs = 100, kLongestPollMs = 1'000;
 constexpr int kMostBrokenStreams = 8;
@@ -56,7 +55,7 @@ Result<Document> all_pages(Run& run, const std::string& target, const Paging& pa
   int pages = 0;
   while (true) {
     const auto have = static_cast<std::int64_t>(items.items().size());
-    const std::int64_t wanted = limit > 0 ? std::min(kPage, limit - have) : kPage;
+    const std::int64_t wanted = limit > 0 ? std::min(paging.size, limit - have) : paging.size;
     ROOST_TRY(Document page, run.get(page_target(target, paging, wanted, cursor)));
     const Json* list = page.json.find(paging.list);
     if (!list || !list->is_array())

@@ -18,6 +18,7 @@ struct Paging {
   const char* list;
   const char* parameter = "cursor";
   const char* next = "next_cursor";
+  std::int64_t size = 1000;  // of a page, at most
 };
 
 // All of a list, or its first `limit` (0: all). One page is the answer as it came; several become one document of the same form.

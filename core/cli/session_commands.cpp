@@ -44,6 +44,11 @@ std::string describe_session(const Json& session, const Style& style) {
   const Json& volume = session["volume"];
   if (!volume["name"].as_string().empty())
     fields.add("Volume", volume["name"].as_string() + ", " + human_bytes(volume["size_bytes"].as_int()));
+  for (const Json& kept : session["kept_volumes"].items()) {
+    fields.add("Kept volume", kept["name"].as_string() + ", until " + human_time(kept["until"].as_string()) + ", backup " +
+                                  kept["backup_id"].as_string());
+  }
+  fields.add("Last backup", session["last_backup_at"].is_string() ? human_time(session["last_backup_at"].as_string()) : "");
   fields.add("Release blocked by", session["protection"]["release_blocked_by"].as_string());
   fields.add("Next attempt", session["next_attempt_at"].is_string() ? human_time(session["next_attempt_at"].as_string()) : "");
   fields.add("Revision", session["revision"].as_string());

@@ -248,6 +248,16 @@ def test_a_file_that_is_there_stays_unless_it_is_said(ctl, tmp_path):
         assert (tmp_path / "a.zip").read_bytes() == DATA
 
 
+def test_a_file_that_comes_up_meanwhile_stays_too(ctl, tmp_path):
+    def meanwhile(request, connection):
+        connection.sendall(f"HTTP/1.1 200 X\r\nETag: {TAG}\r\nContent-Length: {len(DATA)}\r\n\r\n".encode())
+        (tmp_path / "a.zip").write_bytes(b"mine")
+        connection.sendall(DATA)
+    with FaultServer(meanwhile) as server:
+        assert "a.zip.part" in fetch(ctl, server, code=4).err
+    assert (tmp_path / "a.zip").read_bytes() == b"mine" and (tmp_path / "a.zip.part").read_bytes() == DATA
+
+
 def test_nothing_is_written_through_a_link(ctl, tmp_path):
     (tmp_path / "precious").write_bytes(b"mine")
     (tmp_path / "a.zip.part").symlink_to(tmp_path / "precious")
@@ -275,6 +285,47 @@ def test_cat_gives_a_pipe_everything_and_a_terminal_only_text(ctl):
         assert "\x1b" not in ctl.on_a_terminal("backup", "cat", "b1", "x", env={"ROOST_URL": server.url}).finish(2).text
     with FaultServer(archive("Ünï\n".encode(), None)) as server:
         assert "Ünï" in ctl.on_a_terminal("backup", "cat", "b1", "x", env={"ROOST_URL": server.url}).finish().text
+
+
+def test_a_name_that_cannot_stand_in_a_path_is_asked_for_in_base64(ctl):
+    with FaultServer(archive(b"odd", None)) as server:
+        for name, asked in [(b"od\xff\\d\n", "b2T_XGQK"), (b"a/../b", "YS8uLi9i"), (b"./a", "Li9h")]:
+            assert ask(ctl, server, "backup", "cat", "b1", name).raw == b"odd"
+            assert server.requests[-1][1] == f"/backups/b1/files/?path_base64url={asked}"
+
+
+def test_waiting_for_a_proof_ends_with_its_outcome(ctl):
+    asked = {"id": "b1", "state": "verified", "verify_asked_at": "2025-11-15T03:51:36.653291"}
+    done = {**asked, "verify_asked_at": None}
+    with FaultServer(http(202, asked), http(200, asked), http(200, asked), http(200, done)) as server:
+        assert "verified" in ask(ctl, server, "backup", "verify", "b1", "--wait").out
+        assert [method for method, *_ in server.requests] == ["POST", "GET", "GET", "GET"]
+    rot = {**done, "state": "damaged", "note": {"reason": "big.bin differs", "by": "drill", "at": None}}
+    with FaultServer(http(202, asked), http(200, rot)) as server:
+        assert "big.bin differs" in ask(ctl, server, "backup", "verify", "b1", "--wait", code=1).err
+
+
+@pytest.mark.parametrize("outcome,code", [("succeeded", 0), ("failed", 1), ("cancelled", 4)])
+def test_waiting_for_an_operation_ends_with_its_outcome(ctl, outcome, code):
+    step = {"id": "5d0c1f2a", "uuid": "1823b3a8", "kind": "backup", "step": "backup", "done": False, "outcome": None, "reason": "", "message": ""}
+    half = {**step, "progress": {"bytes": 512, "total_bytes": 1024, "files": 1, "total_files": 2}}
+    end = {**step, "step": "done", "done": True, "outcome": outcome, "reason": "" if code == 0 else "NoSpace", "message": "the disk is full"}
+    begun = {"uuid": "1823b3a8", "operation": "/operations/5d0c1f2a", "backup_id": "b1", "status": "started"}
+    with FaultServer(http(202, begun), http(200, step), http(200, half), http(200, end), http(200, {"id": "b1", "state": "verified"})) as server:
+        done = ask(ctl, server, "backup", "create", "1823b3a8", "--wait", code=code)
+        assert "\x1b" not in done.err and done.err.startswith("backup of 1823b3a8: backup\n")
+        assert ("verified" in done.out) if code == 0 else ("NoSpace: the disk is full" in done.err and done.out == "")
+    with FaultServer(http(202, begun), http(200, half), http(200, end), http(200, {"id": "b1", "state": "verified"})) as server:
+        drawn = ctl.on_a_terminal("backup", "create", "1823b3a8", "--wait", columns=110, env={"ROOST_URL": server.url}).finish(code).text
+        assert "[############............]  50%  512 B of 1.0 KiB  1 of 2 files" in drawn and drawn.count("\r") >= 2
+
+
+def test_a_delete_that_is_blocked_ends_the_wait(ctl):
+    step = {"id": "5d0c1f2a", "uuid": "1823b3a8", "kind": "delete", "step": "backup", "done": False, "reason": "NoSpace", "message": "the disk is full"}
+    with FaultServer(http(202, {"uuid": "1823b3a8", "status": "terminating", "operation": "/operations/5d0c1f2a"}), http(200, step),
+                     http(200, {"uuid": "1823b3a8", "phase": "deleting"}), http(200, step),
+                     http(200, {"uuid": "1823b3a8", "phase": "delete_blocked"})) as server:
+        assert "blocked, the data stays: NoSpace: the disk is full" in ask(ctl, server, "session", "delete", "1823b3a8", code=4).err
 
 
 def test_an_address_with_an_unreachable_proxy_is_direct_on_this_machine(ctl):
