@@ -1,7 +1,7 @@
 #include "agent/archive_format.hpp"
 
+#include <libdeflate.h>
 #include <sys/stat.h>
-#include <zlib.h>
 
 #include <cassert>
 #include <charconv>
@@ -86,7 +86,7 @@ bool read_number(std::string_view text, Number& number) {
 }  // namespace
 
 std::uint32_t crc_of(std::uint32_t crc, std::string_view data) {
-  return static_cast<std::uint32_t>(::crc32_z(crc, reinterpret_cast<const unsigned char*>(data.data()), data.size()));
+  return data.empty() ? crc : ::libdeflate_crc32(crc, data.data(), data.size());
 }
 
 void put_u16(std::string& out, std::uint64_t value) {

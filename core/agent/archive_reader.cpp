@@ -115,8 +115,10 @@ Status ArchiveReader::begin_manifest() {
 }
 
 void ArchiveReader::observe(std::string_view bytes) {
-  whole_sha256_.update(bytes);
-  if (hashed_ < end_offset_) body_sha256_.update(bytes.substr(0, static_cast<std::size_t>(end_offset_ - hashed_)));
+  const std::string_view body = bytes.substr(0, static_cast<std::size_t>(end_offset_ - std::min(hashed_, end_offset_)));
+  sha256_.update(body);
+  if (hashed_ < end_offset_ && hashed_ + body.size() == end_offset_) body_sha256_ = sha256_.so_far();
+  sha256_.update(bytes.substr(body.size()));
   hashed_ += bytes.size();
 }
 
@@ -324,7 +326,7 @@ Result<Receipt> ArchiveReader::finish() {
     ROOST_TRY(const std::string bytes, source_.read(hashed_, static_cast<std::size_t>(count)));
     observe(bytes);
   }
-  if (to_hex(body_sha256_.finish()) != comment_.sha256) return damaged("its bytes do not have the SHA-256 of its end record");
+  if (to_hex(body_sha256_) != comment_.sha256) return damaged("its bytes do not have the SHA-256 of its end record");
 
   Receipt receipt;
   receipt.backup_id = header_.backup_id;
@@ -335,11 +337,12 @@ Result<Receipt> ArchiveReader::finish() {
   receipt.files = sums_->files;
   receipt.bytes = sums_->bytes;
   receipt.archive_bytes = static_cast<std::int64_t>(source_.size());
-  receipt.archive_sha256 = to_hex(whole_sha256_.finish());
+  receipt.archive_sha256 = to_hex(sha256_.finish());
   receipt.tree_hash = to_hex(tree_sha256_.finish());
   receipt.made_at_us = header_.made_at_us;
   receipt.live = header_.live;
-  receipt.empty_volume = sums_->files == 0 && !lost_something(skipped_);
+  receipt.exclusions = header_.exclusions;
+  receipt.empty_volume = nothing_to_save(sums_->files, skipped_);
   receipt.skipped = skipped_;
   return receipt;
 }

@@ -25,6 +25,7 @@ class ArchiveReader {
   static Result<std::unique_ptr<ArchiveReader>> open(ArchiveSource& source);
 
   [[nodiscard]] const ManifestHeader& header() const { return header_; }
+  [[nodiscard]] std::uint64_t entries() const { return end_.entries - 1; }  // by its end record, without the manifest
 
   // To the next entry; none after the last. What is left of the one before is read and checked first.
   Result<std::optional<ManifestEntry>> next();
@@ -77,8 +78,8 @@ class ArchiveReader {
   std::uint64_t offset_ = 0;  // where the next local header must be
   std::uint64_t central_read_ = 0;
   std::uint64_t hashed_ = 0;
-  Sha256Stream body_sha256_;
-  Sha256Stream whole_sha256_;
+  Sha256Stream sha256_;   // of everything up to hashed_
+  Sha256 body_sha256_{};  // of what is before the last record
   Sha256Stream tree_sha256_;
 };
 

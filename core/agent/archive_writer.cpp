@@ -1,7 +1,6 @@
 #include "agent/archive_writer.hpp"
 
 #include <sys/stat.h>
-#include <zlib.h>
 
 #include <algorithm>
 #include <cassert>
@@ -11,62 +10,9 @@ namespace roost::agent {
 
 namespace {
 
-constexpr int kFast = 1;
-constexpr std::size_t kProbe = 64u << 10;
+constexpr std::size_t kSpoolPiece = 256u << 10;
 // A file that could reach 4 GiB, also after compression made it larger, gets 64-bit sizes from the start.
 constexpr std::uint64_t kWideFrom = 0xF0000000;
-
-mode_t type_bits(EntryType type) {
-  switch (type) {
-    case EntryType::directory: return S_IFDIR;
-    case EntryType::symlink: return S_IFLNK;
-    case EntryType::file: break;
-  }
-  return S_IFREG;
-}
-
-// A raw deflate stream; its state is a quarter of a megabyte and is used again for every file.
-class Deflater {
- public:
-  Deflater() { ready_ = ::deflateInit2(&stream_, kFast, Z_DEFLATED, -MAX_WBITS, 8, Z_DEFAULT_STRATEGY) == Z_OK; }
-  ~Deflater() {
-    if (ready_) ::deflateEnd(&stream_);
-  }
-  Deflater(const Deflater&) = delete;
-  Deflater& operator=(const Deflater&) = delete;
-  bool ready() const { return ready_; }
-  // Level 0 passes data through in deflate's stored blocks. At the beginning of a stream only.
-  void begin(int level) {
-    ::deflateReset(&stream_);
-    ::deflateParams(&stream_, level, Z_DEFAULT_STRATEGY);
-  }
-  // Appends to `out` what comes of the data.
-  void run(std::string_view data, int flush, std::string& out) {
-    stream_.next_in = reinterpret_cast<unsigned char*>(const_cast<char*>(data.data()));
-    stream_.avail_in = static_cast<unsigned>(data.size());
-    do {
-      const std::size_t before = out.size();
-      out.resize(before + std::max<std::size_t>(data.size() / 2, kProbe));
-      stream_.next_out = reinterpret_cast<unsigned char*>(out.data() + before);
-      stream_.avail_out = static_cast<unsigned>(out.size() - before);
-      ::deflate(&stream_, flush);
-      out.resize(out.size() - stream_.avail_out);
-    } while (stream_.avail_in > 0 || stream_.avail_out == 0);
-  }
-
- private:
-  z_stream stream_{};
-  bool ready_ = false;
-};
-
-// Whether a piece shrinks enough to be worth the time; most of what does not (images, packs, archives) shows it at once.
-bool shrinks(Deflater& deflater, std::string_view data) {
-  std::string out;
-  const std::string_view probe = data.substr(0, kProbe);
-  deflater.begin(kFast);
-  deflater.run(probe, Z_FINISH, out);
-  return out.size() < probe.size() - probe.size() / 32;
-}
 
 }  // namespace
 
@@ -74,8 +20,6 @@ struct ArchiveWriter::OpenFile {
   ZipEntry entry;
   ManifestEntry line;
   std::unique_ptr<Sha256Stream> sha256;
-  Deflater deflater;
-  bool begun = false;  // the first piece decides the level
 };
 
 Result<std::unique_ptr<ArchiveWriter>> ArchiveWriter::create(const std::string& spool_directory, const ManifestHeader& header,
@@ -83,7 +27,6 @@ Result<std::unique_ptr<ArchiveWriter>> ArchiveWriter::create(const std::string& 
   ROOST_TRY(Spool directory, Spool::create(spool_directory));
   ROOST_TRY(Spool manifest, Spool::create(spool_directory));
   std::unique_ptr<ArchiveWriter> writer(new ArchiveWriter(header, sink, std::move(directory), std::move(manifest)));
-  if (!writer->open_->deflater.ready()) return {Code::internal, "cannot start zlib"};
   const std::string line = to_line(header);
   writer->tree_sha256_.update(line);
   ROOST_CHECK(writer->manifest_.append(line));
@@ -100,13 +43,13 @@ ArchiveWriter::ArchiveWriter(ManifestHeader header, ByteSink& sink, Spool direct
 ArchiveWriter::~ArchiveWriter() = default;
 
 Status ArchiveWriter::emit(std::string_view data) {
-  whole_sha256_.update(data);
+  sha256_.update(data);
   offset_ += data.size();
   return sink_.write(data);
 }
 
 // Notes an entry that is in the stream: in the manifest, and in the central directory unless it was abandoned.
-Status ArchiveWriter::record(ManifestEntry line, ZipEntry entry) {
+Status ArchiveWriter::record(const ManifestEntry& line, std::string_view text, const ZipEntry& entry) {
   if (line.abandoned == 0) {
     ++entries_;
     ++sums_.files;
@@ -115,26 +58,24 @@ Status ArchiveWriter::record(ManifestEntry line, ZipEntry entry) {
     manifest_number_ = std::max(manifest_number_, manifest_number(line.path) + 1);
     ROOST_CHECK(directory_.append(central_record(entry)));
   }
-  const std::string text = to_line(line);
   tree_sha256_.update(text);
   return manifest_.append(text);
 }
 
+Status ArchiveWriter::add_encoded(EncodedEntry& entry, std::string_view bytes) {
+  entry.zip.offset = offset_;
+  ROOST_CHECK(emit(bytes));
+  return record(entry.line, entry.text, entry.zip);
+}
+
+Status ArchiveWriter::add_contents(const EntryAttributes& attributes, EntryType type, std::string_view contents, bool torn) {
+  buffer_.clear();
+  EncodedEntry entry = encoder_.encode(attributes, type, contents, torn, buffer_);
+  return add_encoded(entry, buffer_);
+}
+
 Status ArchiveWriter::add_directory(const EntryAttributes& attributes) {
-  ZipEntry entry;
-  entry.name = attributes.path + "/";
-  entry.mode = S_IFDIR | attributes.mode;
-  entry.mtime_ns = attributes.mtime_ns;
-  entry.offset = offset_;
-  const std::string header = local_header(entry);
-  body_sha256_.update(header);
-  ROOST_CHECK(emit(header));
-  ManifestEntry line;
-  line.path = attributes.path;
-  line.type = EntryType::directory;
-  line.mode = attributes.mode;
-  line.mtime_ns = attributes.mtime_ns;
-  return record(std::move(line), std::move(entry));
+  return add_contents(attributes, EntryType::directory, {}, false);
 }
 
 Status ArchiveWriter::add_symlink(const EntryAttributes& attributes, const std::string& target) {
@@ -143,44 +84,6 @@ Status ArchiveWriter::add_symlink(const EntryAttributes& attributes, const std::
 
 Status ArchiveWriter::add_file(const EntryAttributes& attributes, std::string_view contents, bool torn) {
   return add_contents(attributes, EntryType::file, contents, torn);
-}
-
-Status ArchiveWriter::add_contents(const EntryAttributes& attributes, EntryType type, std::string_view contents, bool torn) {
-  ZipEntry entry;
-  entry.name = attributes.path;
-  entry.mode = type_bits(type) | attributes.mode;
-  entry.mtime_ns = attributes.mtime_ns;
-  entry.crc = crc_of(0, contents);
-  entry.size = contents.size();
-  entry.stored_size = contents.size();
-  entry.offset = offset_;
-  std::string_view stored = contents;
-  // A link's target stays as it is: tools expect it so.
-  Deflater& deflater = open_->deflater;
-  if (type == EntryType::file && contents.size() > 16 && (contents.size() <= kProbe || shrinks(deflater, contents))) {
-    buffer_.clear();
-    deflater.begin(kFast);
-    deflater.run(contents, Z_FINISH, buffer_);
-    if (buffer_.size() < contents.size()) {
-      stored = buffer_;
-      entry.method = kDeflated;
-      entry.stored_size = buffer_.size();
-    }
-  }
-  const std::string header = local_header(entry);
-  body_sha256_.update(header);
-  body_sha256_.update(stored);
-  ROOST_CHECK(emit(header));
-  ROOST_CHECK(emit(stored));
-  ManifestEntry line;
-  line.path = attributes.path;
-  line.type = type;
-  line.mode = attributes.mode;
-  line.mtime_ns = attributes.mtime_ns;
-  line.size = static_cast<std::int64_t>(contents.size());
-  line.sha256 = to_hex(sha256(contents));
-  line.torn = torn;
-  return record(std::move(line), std::move(entry));
 }
 
 Status ArchiveWriter::add_skip(const ManifestSkip& skip) {
@@ -210,41 +113,39 @@ Status ArchiveWriter::begin_stream(ZipEntry entry, std::uint64_t expected_size) 
   entry.wide_descriptor = expected_size >= kWideFrom;
   entry.offset = offset_;
   open_->entry = std::move(entry);
-  open_->begun = false;
-  const std::string header = local_header(open_->entry);
-  body_sha256_.update(header);
-  return emit(header);
+  return emit(local_header(open_->entry));
 }
 
-Status ArchiveWriter::deflate_piece(std::string_view data, int flush) {
-  if (!open_->begun) {
-    const bool worth_it = shrinks(open_->deflater, data);
-    open_->deflater.begin(worth_it ? kFast : 0);
-    open_->begun = true;
-  }
-  buffer_.clear();
-  open_->deflater.run(data, flush, buffer_);
-  open_->entry.stored_size += buffer_.size();
-  body_sha256_.update(buffer_);
-  return emit(buffer_);
+Status ArchiveWriter::write_part(std::string_view data, std::string_view part) {
+  open_->entry.crc = crc_of(open_->entry.crc, data);
+  open_->entry.size += data.size();
+  open_->entry.stored_size += part.size();
+  return emit(part);
+}
+
+Status ArchiveWriter::write_deflated(std::string_view data, std::string_view part) {
+  open_->sha256->update(data);
+  return write_part(data, part);
 }
 
 Status ArchiveWriter::write_file(std::string_view data) {
-  open_->sha256->update(data);
-  open_->entry.crc = crc_of(open_->entry.crc, data);
-  open_->entry.size += data.size();
-  return deflate_piece(data, Z_NO_FLUSH);
+  while (!data.empty()) {
+    const std::string_view piece = data.substr(0, Deflater::kPartMax);
+    data.remove_prefix(piece.size());
+    buffer_.clear();
+    encoder_.deflater().deflate_part(piece, buffer_);
+    ROOST_CHECK(write_deflated(piece, buffer_));
+  }
+  return {};
 }
 
 Status ArchiveWriter::finish_stream() {
-  ROOST_CHECK(deflate_piece({}, Z_FINISH));
+  ROOST_CHECK(write_part({}, Deflater::kStreamEnd));
   const ZipEntry& entry = open_->entry;
   if (!entry.wide_descriptor && (entry.size > UINT32_MAX || entry.stored_size > UINT32_MAX)) {
     return {Code::internal, "more than 4 GiB came of a file that was to have less"};
   }
-  const std::string descriptor = data_descriptor(entry);
-  body_sha256_.update(descriptor);
-  return emit(descriptor);
+  return emit(data_descriptor(entry));
 }
 
 Status ArchiveWriter::end_file(Keep keep) {
@@ -253,7 +154,7 @@ Status ArchiveWriter::end_file(Keep keep) {
   open_->line.sha256 = to_hex(open_->sha256->finish());
   open_->line.torn = keep == Keep::torn_entry;
   open_->line.abandoned = keep == Keep::abandon ? offset_ - open_->entry.offset : 0;
-  return record(open_->line, open_->entry);
+  return record(open_->line, to_line(open_->line), open_->entry);
 }
 
 Result<Receipt> ArchiveWriter::finish() {
@@ -271,11 +172,12 @@ Status ArchiveWriter::write_manifest() {
   entry.mtime_ns = header_.made_at_us * 1000;
   manifest_offset_ = offset_;
   ROOST_CHECK(begin_stream(std::move(entry), manifest_.size()));
+  Deflater deflater(Deflater::kFast);  // nobody else works meanwhile
   for (std::uint64_t at = 0; at < manifest_.size();) {
-    ROOST_TRY(const std::string piece, manifest_.read(at, kProbe * 4));
-    open_->entry.crc = crc_of(open_->entry.crc, piece);
-    open_->entry.size += piece.size();
-    ROOST_CHECK(deflate_piece(piece, Z_NO_FLUSH));
+    ROOST_TRY(const std::string piece, manifest_.read(at, kSpoolPiece));
+    buffer_.clear();
+    deflater.deflate_part(piece, buffer_);
+    ROOST_CHECK(write_part(piece, buffer_));
     at += piece.size();
   }
   ROOST_CHECK(finish_stream());
@@ -289,16 +191,13 @@ Result<Receipt> ArchiveWriter::write_end() {
   end.directory_offset = offset_;
   end.directory_size = directory_.size();
   for (std::uint64_t at = 0; at < directory_.size();) {
-    ROOST_TRY(const std::string piece, directory_.read(at, kProbe * 4));
-    body_sha256_.update(piece);
+    ROOST_TRY(const std::string piece, directory_.read(at, kSpoolPiece));
     ROOST_CHECK(emit(piece));
     at += piece.size();
   }
-  const std::string wide = wide_end(end);
-  body_sha256_.update(wide);
-  ROOST_CHECK(emit(wide));
+  ROOST_CHECK(emit(wide_end(end)));
   end.comment = to_text(
-      ArchiveComment{header_.session_id, header_.operation_id, header_.attempt, manifest_offset_, to_hex(body_sha256_.finish())});
+      ArchiveComment{header_.session_id, header_.operation_id, header_.attempt, manifest_offset_, to_hex(sha256_.so_far())});
   ROOST_CHECK(emit(end_record(end)));
 
   Receipt receipt;
@@ -310,11 +209,12 @@ Result<Receipt> ArchiveWriter::write_end() {
   receipt.files = sums_.files;
   receipt.bytes = sums_.bytes;
   receipt.archive_bytes = static_cast<std::int64_t>(offset_);
-  receipt.archive_sha256 = to_hex(whole_sha256_.finish());
+  receipt.archive_sha256 = to_hex(sha256_.finish());
   receipt.tree_hash = to_hex(tree_sha256_.finish());
   receipt.made_at_us = header_.made_at_us;
   receipt.live = header_.live;
-  receipt.empty_volume = sums_.files == 0 && !lost_something(skipped_);
+  receipt.exclusions = header_.exclusions;
+  receipt.empty_volume = nothing_to_save(sums_.files, skipped_);
   receipt.skipped = skipped_;
   return receipt;
 }

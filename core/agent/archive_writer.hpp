@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "agent/archive_encode.hpp"
 #include "agent/archive_format.hpp"
 #include "agent/archive_spool.hpp"
 #include "agent/manifest.hpp"
@@ -23,13 +24,6 @@ class ByteSink {
  public:
   virtual ~ByteSink() = default;
   virtual Status write(std::string_view data) = 0;
-};
-
-// What is told of an entry beside its contents.
-struct EntryAttributes {
-  std::string path;
-  std::uint32_t mode = 0;  // 07777
-  std::int64_t mtime_ns = 0;
 };
 
 class ArchiveWriter {
@@ -47,11 +41,14 @@ class ArchiveWriter {
   Status add_symlink(const EntryAttributes& attributes, const std::string& target);
   Status add_file(const EntryAttributes& attributes, std::string_view contents, bool torn);
   Status add_skip(const ManifestSkip& skip);
+  // The same for an entry that another thread has encoded to these bytes; fills in its offset.
+  Status add_encoded(EncodedEntry& entry, std::string_view bytes);
 
   // A larger file, in pieces. Kept: an entry. Abandoned: its bytes stay in the stream, but no directory names them.
   enum class Keep { entry, torn_entry, abandon };
   Status begin_file(const EntryAttributes& attributes, std::uint64_t expected_size);
   Status write_file(std::string_view data);
+  Status write_deflated(std::string_view data, std::string_view part);  // what Deflater::deflate_part made of the data
   Status end_file(Keep keep);
 
   // Writes manifest, central directory and end, and answers the receipt: everything but verified_at_us.
@@ -62,10 +59,10 @@ class ArchiveWriter {
   ArchiveWriter(ManifestHeader header, ByteSink& sink, Spool directory, Spool manifest);
 
   Status emit(std::string_view data);
-  Status record(ManifestEntry line, ZipEntry entry);
+  Status record(const ManifestEntry& line, std::string_view text, const ZipEntry& entry);
   Status add_contents(const EntryAttributes& attributes, EntryType type, std::string_view contents, bool torn);
   Status begin_stream(ZipEntry entry, std::uint64_t expected_size);
-  Status deflate_piece(std::string_view data, int flush);
+  Status write_part(std::string_view data, std::string_view part);
   Status finish_stream();
   Status write_manifest();
   Result<Receipt> write_end();
@@ -74,8 +71,7 @@ class ArchiveWriter {
   ByteSink& sink_;
   Spool directory_;
   Spool manifest_;
-  Sha256Stream body_sha256_;  // up to the last record
-  Sha256Stream whole_sha256_;
+  Sha256Stream sha256_;  // of all that was written
   Sha256Stream tree_sha256_;
   std::uint64_t offset_ = 0;
   std::uint64_t entries_ = 0;  // in the central directory
@@ -84,6 +80,7 @@ class ArchiveWriter {
   std::int64_t manifest_number_ = 0;
   std::uint64_t manifest_offset_ = 0;
   std::unique_ptr<OpenFile> open_;
+  EntryEncoder encoder_;
   std::string buffer_;
 };
 

@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::array<std::string_view, 3> kTypes{"file", "directory", "symlink"};
 constexpr std::array<std::string_view, 7> kSkippedKinds{"file", "directory", "symlink", "socket", "fifo", "device", "hardlink"};
-constexpr std::array<std::string_view, 4> kSkippedReasons{"unreadable", "changed", "vanished", "unsupported"};
+constexpr std::array<std::string_view, 5> kSkippedReasons{"unreadable", "changed", "vanished", "unsupported", "excluded"};
 constexpr std::int64_t kFormat = 1;
 
 template <std::size_t n>
@@ -46,16 +46,18 @@ std::string octal(std::uint32_t mode) {
 }
 
 Json to_json_line(const ManifestHeader& header) {
-  return Json::object({{"roost_backup", kFormat},
-                       {"session_id", header.session_id},
-                       {"user_id", header.user_id},
-                       {"operation_id", header.operation_id},
-                       {"attempt", header.attempt},
-                       {"backup_id", header.backup_id},
-                       {"archive", header.archive},
-                       {"volume_uid", header.volume_uid},
-                       {"live", header.live},
-                       {"made_at_us", header.made_at_us}});
+  Json line = Json::object({{"roost_backup", kFormat},
+                            {"session_id", header.session_id},
+                            {"user_id", header.user_id},
+                            {"operation_id", header.operation_id},
+                            {"attempt", header.attempt},
+                            {"backup_id", header.backup_id},
+                            {"archive", header.archive},
+                            {"volume_uid", header.volume_uid},
+                            {"live", header.live},
+                            {"made_at_us", header.made_at_us}});
+  if (header.exclusions) line.set("exclusions", true);
+  return line;
 }
 
 Json to_json_line(const ManifestEntry& entry) {
@@ -94,6 +96,7 @@ Result<ManifestLine> header_from(const Json& line) {
   ROOST_TRY(header.volume_uid, line.get_string("volume_uid"));
   ROOST_TRY(header.live, line.get_bool("live"));
   ROOST_TRY(header.made_at_us, line.get_int("made_at_us"));
+  header.exclusions = line["exclusions"].as_bool();
   return ManifestLine(std::move(header));
 }
 
@@ -179,11 +182,19 @@ void count_skip(std::vector<Skipped>& sums, const ManifestSkip& skip) {
   sums.push_back(Skipped{skip.kind, skip.reason, 1, escape_path(skip.path)});
 }
 
+namespace {
+
+bool holds_no_data(const Skipped& sum) { return sum.kind == "socket" || sum.kind == "fifo" || sum.kind == "device"; }
+
+}  // namespace
+
 bool lost_something(const std::vector<Skipped>& sums) {
-  for (const Skipped& sum : sums) {
-    if (sum.kind != "socket" && sum.kind != "fifo" && sum.kind != "device") return true;
-  }
-  return false;
+  return std::any_of(sums.begin(), sums.end(),
+                     [](const Skipped& sum) { return sum.reason != "excluded" && !holds_no_data(sum); });
+}
+
+bool nothing_to_save(std::int64_t files, const std::vector<Skipped>& sums) {
+  return files == 0 && std::all_of(sums.begin(), sums.end(), holds_no_data);
 }
 
 }  // namespace roost::agent

@@ -26,6 +26,7 @@ struct ManifestHeader {
   std::string archive;
   std::string volume_uid;
   bool live = false;
+  bool exclusions = false;  // something may have been left out on request
   std::int64_t made_at_us = 0;
   bool operator==(const ManifestHeader&) const = default;
 };
@@ -69,7 +70,10 @@ using ManifestLine = std::variant<ManifestHeader, ManifestEntry, ManifestSkip, M
 // Adds one to the sum by kind and reason; the first path of each becomes its example.
 void count_skip(std::vector<Skipped>& sums, const ManifestSkip& skip);
 
-// Whether something was skipped that belongs to the user's work. Sockets, fifos and devices do not: they are made anew.
+// Whether something was skipped that belongs to the user's work. Sockets, fifos and devices do not: they are made anew; and what
+// was left out on request was not lost (the header says that there was such a request).
 [[nodiscard]] bool lost_something(const std::vector<Skipped>& sums);
+// Whether the tree held nothing: no entries, and nothing that was skipped or left out but what has no data.
+[[nodiscard]] bool nothing_to_save(std::int64_t files, const std::vector<Skipped>& sums);
 
 }  // namespace roost::agent

@@ -9,6 +9,7 @@
 
 #include "agent/archive_reader.hpp"
 #include "agent/restore_tree.hpp"
+#include "agent/task_read_ahead.hpp"
 #include "agent/walk_beneath.hpp"
 #include "base/clock.hpp"
 
@@ -59,6 +60,7 @@ Status begin(int root, const std::string& marker) {
 
 Result<Receipt> extract_archive(ArchiveSource& source, int root, const std::string& operation, TaskMonitor& monitor) {
   ROOST_TRY(const auto reader, ArchiveReader::open(source));
+  monitor.expect(-1, static_cast<std::int64_t>(reader->entries()));
   const std::string marker = marker_of(operation);
   ROOST_CHECK(begin(root, marker));
   RestoreTree tree(root);
@@ -86,7 +88,8 @@ Result<Receipt> restore_archive(const TaskSpec& spec, TaskStorage& storage, Task
   const FdOwner root(::open(spec.volume_path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!root) return Error{Code::denied, errno_error(errno, "cannot open the volume " + spec.volume_path).message, 0};
   ROOST_TRY(const auto source, storage.source(spec.archive));
-  ROOST_TRY(Receipt receipt, extract_archive(*source, root.get(), spec.operation, monitor));
+  ROOST_TRY(const auto ahead, ReadAheadSource::start(*source));
+  ROOST_TRY(Receipt receipt, extract_archive(*ahead, root.get(), spec.operation, monitor));
   receipt.verified_at_us = system_clock().wall_us();
   return receipt;
 }

@@ -26,6 +26,7 @@ namespace {
 constexpr std::size_t kSpecMax = 1u << 20;
 constexpr std::size_t kResultMax = 4096;
 constexpr std::int64_t kProgressEveryNs = 1'000'000'000;
+constexpr std::int64_t kLookEveryNs = 5'000'000;  // whether to stop: a system call, which small files come faster than
 
 struct TaskFiles {
   std::string spec;
@@ -91,6 +92,7 @@ Result<TaskSpec> parse_task_spec(std::string_view text, TaskKind kind) {
   ROOST_TRY(spec.backup_id, document.get_string("backup_id"));
   ROOST_TRY(const std::string name, document.get_string("kind"));
   spec.live = document["live"].as_bool();
+  spec.exclusions = document["exclusions"].as_bool();
   spec.volume_uid = document["volume"]["uid"].as_string();
   spec.volume_path = document["volume_path"].as_string();
   const Json& plugin = document["backup"];
@@ -213,16 +215,27 @@ bool TaskMonitor::cancelled() const {
   return ::poll(&signal, 1, 0) > 0;
 }
 
+void TaskMonitor::expect(std::int64_t bytes, std::int64_t files) {
+  if (bytes == total_bytes_ && files == total_files_) return;
+  written_at_ns_ = 0;  // whoever watches waits for it
+  total_bytes_ = bytes;
+  total_files_ = files;
+}
+
 Status TaskMonitor::advance(std::int64_t bytes, std::int64_t files) {
   bytes_ += bytes;
   files_ += files;
-  if (cancelled()) return {Code::cancelled, "the task was told to stop; nothing of it is left"};
   const std::int64_t now = system_clock().monotonic_ns();
+  if (now - looked_at_ns_ < kLookEveryNs) return {};
+  looked_at_ns_ = now;
+  if (cancelled()) return {Code::cancelled, "the task was told to stop; nothing of it is left"};
   if (progress_path_.empty() || now - written_at_ns_ < kProgressEveryNs) return {};
   written_at_ns_ = now;
+  Json progress = Json::object({{"bytes", bytes_}, {"files", files_}});
+  if (total_bytes_ >= 0) progress.set("total_bytes", total_bytes_);
+  if (total_files_ >= 0) progress.set("total_files", total_files_);
   // Progress is a courtesy: a task does not fail for it.
-  const Status written = write_file_whole(
-      progress_path_, "{\"bytes\":" + std::to_string(bytes_) + ",\"files\":" + std::to_string(files_) + "}", false);
+  const Status written = write_file_whole(progress_path_, progress.dump(), false);
   static_cast<void>(written);
   return {};
 }

@@ -19,6 +19,7 @@ struct TaskSpec {
   std::string operation;
   std::int64_t attempt = 0;
   bool live = false;
+  bool exclusions = false;  // of a backup: leave out what .roostignore names
   std::string archive;
   std::string backup_id;
   std::string volume_uid;
@@ -53,6 +54,8 @@ class TaskMonitor {
   [[nodiscard]] bool cancelled() const;
   // Counts on; CANCELLED once the task should stop. Cheap enough for every file and every piece of one.
   Status advance(std::int64_t bytes, std::int64_t files);
+  // What there will be in all, as far as that is known; < 0: it is not.
+  void expect(std::int64_t bytes, std::int64_t files);
 
  private:
   TaskMonitor(std::string progress_path, int fd) : progress_path_(std::move(progress_path)), fd_(fd) {}
@@ -60,6 +63,9 @@ class TaskMonitor {
   int fd_;
   std::int64_t bytes_ = 0;
   std::int64_t files_ = 0;
+  std::int64_t total_bytes_ = -1;
+  std::int64_t total_files_ = -1;
+  std::int64_t looked_at_ns_ = 0;
   std::int64_t written_at_ns_ = 0;
 };
 

@@ -1,5 +1,6 @@
 // TaskStorage: the backup plugin as a task uses it, through the C ABI: one archive being written at a time, archives read back in
-// pieces. Calls that answer "nothing was done, retry" are repeated a few times. Thread safety: one thread.
+// pieces. Calls that answer "nothing was done, retry" are repeated a few times. Thread safety: sources may be read
+// by several threads at once, beside one that writes; everything else is one thread's at a time.
 #pragma once
 
 #include <cstdint>

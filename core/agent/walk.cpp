@@ -33,7 +33,7 @@ const char* kind_of(mode_t mode) {
 
 // One open directory: the names that were read of it and not looked at yet.
 struct Level {
-  FdOwner fd;
+  DirectoryRef fd;
   struct stat opened {};
   std::size_t path_size = 0;  // of the directory's own path
   std::vector<char> batch;
@@ -46,7 +46,7 @@ struct Level {
       if (at >= batch.size()) {
         if (ended) return nullptr;
         batch.resize(kBatch);
-        const long got = ::syscall(SYS_getdents64, fd.get(), batch.data(), batch.size());
+        const long got = ::syscall(SYS_getdents64, fd->get(), batch.data(), batch.size());
         error = got < 0 ? errno : 0;
         ended = got <= 0;
         batch.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
@@ -82,7 +82,7 @@ class Walker {
   Status enter(FdOwner fd, std::size_t path_size) {
     Level level;
     if (!fd || ::fstat(fd.get(), &level.opened) != 0) return errno_error(errno, "cannot open the tree");
-    level.fd = std::move(fd);
+    level.fd = std::make_shared<const FdOwner>(std::move(fd));
     level.path_size = path_size;
     levels_.push_back(std::move(level));
     return {};
@@ -92,7 +92,7 @@ class Walker {
   Status leave() {
     struct stat now {};
     const Level& level = levels_.back();
-    const bool changed = ::fstat(level.fd.get(), &now) != 0 || !unchanged(level.opened, now);
+    const bool changed = ::fstat(level.fd->get(), &now) != 0 || !unchanged(level.opened, now);
     if (changed && !options_.live) ROOST_CHECK(visitor_.skipped("directory", "changed", path_));
     levels_.pop_back();
     if (!levels_.empty()) path_.resize(levels_.back().path_size);
@@ -117,17 +117,19 @@ class Walker {
 
   Status look(const char* name, bool& again) {
     struct stat status {};
-    const int parent = levels_.back().fd.get();
+    const int parent = levels_.back().fd->get();
     const std::size_t parent_size = levels_.back().path_size;
     Status done;
     if (::fstatat(parent, name, &status, AT_SYMLINK_NOFOLLOW) != 0) {
       done = visitor_.skipped("file", errno == ENOENT ? "vanished" : "unreadable", path_);
     } else if (path_.size() > options_.path_max) {
       done = visitor_.skipped(kind_of(status.st_mode), "unsupported", path_);
+    } else if (options_.excluded && options_.excluded(path_, S_ISDIR(status.st_mode))) {
+      done = visitor_.skipped(kind_of(status.st_mode), "excluded", path_);
     } else if (S_ISDIR(status.st_mode)) {
       return open_directory(name, again);
     } else if (S_ISREG(status.st_mode)) {
-      done = visitor_.file(path_, parent, name);
+      done = visitor_.file(path_, levels_.back().fd, status);
     } else if (S_ISLNK(status.st_mode)) {
       done = link(name, status, again);
     } else {
@@ -142,7 +144,7 @@ class Walker {
     int error = EMFILE;
     FdOwner fd;
     if (levels_.size() <= depth_max_) {
-      fd = FdOwner(open_beneath(levels_.back().fd.get(), name, O_RDONLY | O_DIRECTORY));
+      fd = FdOwner(open_beneath(levels_.back().fd->get(), name, O_RDONLY | O_DIRECTORY));
       error = errno;
     }
     if (fd) {
@@ -166,7 +168,7 @@ class Walker {
 
   Status link(const char* name, const struct stat& status, bool& again) {
     std::string target(PATH_MAX, '\0');
-    const ssize_t length = ::readlinkat(levels_.back().fd.get(), name, target.data(), target.size());
+    const ssize_t length = ::readlinkat(levels_.back().fd->get(), name, target.data(), target.size());
     again = length < 0 && errno == EINVAL;  // not a link any more
     if (again) return {};
     if (length < 0) return visitor_.skipped("symlink", errno == ENOENT ? "vanished" : "unreadable", path_);

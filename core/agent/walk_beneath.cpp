@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <mutex>
 #include <system_error>
 
 namespace roost::agent {
@@ -64,12 +65,14 @@ int open_beneath(int directory, const char* name, int flags, mode_t mode) {
 }
 
 std::size_t raise_descriptor_limit(std::size_t wanted) {
-  constexpr rlim_t kOthers = 64;  // what the rest of the process may need
+  constexpr rlim_t kOthers = 512;  // what the rest of the process may need: files and directories that others have open
+  static std::mutex mutex;         // several walks at once: none takes back what another has raised
+  const std::lock_guard lock(mutex);
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return kOthers;
   limit.rlim_cur = std::max(limit.rlim_cur, std::min<rlim_t>(limit.rlim_max, wanted + kOthers));
   if (::setrlimit(RLIMIT_NOFILE, &limit) != 0 || ::getrlimit(RLIMIT_NOFILE, &limit) != 0) return kOthers;
-  return std::min<std::size_t>(wanted, limit.rlim_cur > 2 * kOthers ? limit.rlim_cur - kOthers : kOthers);
+  return std::min<std::size_t>(wanted, limit.rlim_cur > 2 * kOthers ? limit.rlim_cur - kOthers : limit.rlim_cur / 2);
 }
 
 std::string escape_path(std::string_view path, std::size_t most) {

@@ -6,7 +6,9 @@
 #include <sys/stat.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "base/result.hpp"
@@ -27,6 +29,12 @@ class FdOwner {
  private:
   int fd_;
 };
+
+// An open directory that several hold; the last one closes it.
+using DirectoryRef = std::shared_ptr<const FdOwner>;
+
+// The name at a path's end, which ends where the path does.
+[[nodiscard]] inline const char* base_name(const std::string& path) { return path.c_str() + (path.rfind('/') + 1); }
 
 // The Error that an errno means for a task: EXHAUSTED for a full disk, DENIED, NOT_FOUND, else UNAVAILABLE.
 [[nodiscard]] Error errno_error(int error, const std::string& what);

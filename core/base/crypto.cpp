@@ -158,6 +158,12 @@ void Sha256Stream::update(std::string_view data) {
   if (EVP_DigestUpdate(static_cast<EVP_MD_CTX*>(context_), data.data(), data.size()) != 1) std::abort();
 }
 
+Sha256 Sha256Stream::so_far() const {
+  Sha256Stream copy;
+  if (EVP_MD_CTX_copy_ex(static_cast<EVP_MD_CTX*>(copy.context_), static_cast<const EVP_MD_CTX*>(context_)) != 1) std::abort();
+  return copy.finish();
+}
+
 Sha256 Sha256Stream::finish() {
   Sha256 digest{};
   unsigned size = 0;

@@ -29,7 +29,8 @@ class Sha256Stream {
   Sha256Stream(const Sha256Stream&) = delete;
   Sha256Stream& operator=(const Sha256Stream&) = delete;
   void update(std::string_view data);
-  [[nodiscard]] Sha256 finish();  // REQUIRES: called once
+  [[nodiscard]] Sha256 so_far() const;  // of what has come; more may follow
+  [[nodiscard]] Sha256 finish();        // REQUIRES: called once
 
  private:
   void* context_;

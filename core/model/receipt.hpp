@@ -13,7 +13,7 @@ namespace roost {
 
 struct Skipped {
   std::string kind;    // "file", "directory", "symlink", "socket", "fifo", "device"
-  std::string reason;  // "unreadable", "changed", "vanished", "unsupported"
+  std::string reason;  // "unreadable", "changed", "vanished", "unsupported", "excluded"
   std::int64_t count = 0;
   std::string example;  // one path, escaped and cut
   bool operator==(const Skipped&) const = default;

@@ -4,7 +4,7 @@ set -eu
 case ${1:?usage: daemon-setup.sh packages|check} in
   packages) # the libraries of Debian 12 that the programs were linked with
     apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ca-certificates libarchive13 libcurl4 libpococrypto80 \
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ca-certificates libarchive13 libcurl4 libdeflate0 libpococrypto80 \
       libpocojson80 libpoconet80 libpoconetssl80 libpocoredis80 libpocoutil80 libprometheus-cpp-core1.0 libspdlog1.10 libsqlite3-0 libssl3 libsystemd0 libyaml-cpp0.7
     rm -rf /var/lib/apt/lists/* /var/cache/apt/*
     ;;

@@ -24,6 +24,7 @@ struct TaskRun {
   std::string operation = "0badcafe";
   std::int64_t attempt = 1;
   bool live = false;
+  bool exclusions = false;
   std::function<void()> before_exec = {};  // in the child
   bool as_job = false;                     // in a container as compute-kubernetes makes it for a Job
 };
@@ -70,6 +71,7 @@ class Agent {
                               {"attempt", run.attempt},
                               {"kind", run.kind},
                               {"live", run.live},
+                              {"exclusions", run.exclusions},
                               {"archive", run.archive},
                               {"backup_id", "abcd1234-20251115T035136Z"}});
     spec.set("backup", Json::object({{"manifest", std::string(ROOST_PLUGIN_DIR) + "/backup-directory.roost.json"},

@@ -126,7 +126,8 @@ TEST_F(BackupTask, WhatCannotBeReadIsCountedBlocksTheReleaseAndIsMadeGoodByAnoth
 
 TEST_F(BackupTask, AFileThatChangesWhileItIsReadIsSkippedUnlessLive) {
   write_text(volume_ + "/calm", noise(500'000));
-  write_text(volume_ + "/small", "x");
+  write_text(volume_ + "/small",
+             noise(1 << 20));  // as long as a small file may be: so is the time in which a write falls into its reading
   write_text(volume_ + "/large", noise(4 << 20));
   std::atomic<bool> stop{false};
   std::thread writer([&] {
@@ -251,16 +252,69 @@ TEST_F(BackupTask, AFullDiskIsNoSpaceWithNumbersAndLeavesTheVolumeAndNothingElse
   EXPECT_TRUE(agent_.run(backup(2)).succeeded());
 }
 
-TEST_F(BackupTask, ProgressIsReportedWhileItWorks) {
-  fill(16);
+TEST_F(BackupTask, ProgressIsReportedWhileItWorksAndSaysHowMuchThereIs) {
+  fill(64);
   const pid_t child = agent_.start(backup());
-  std::int64_t files = 0;
+  Json progress;
   EXPECT_TRUE(wait_for([&] {
     const auto document = Json::parse(read_text(agent_.progress()));
-    files = document.ok() ? (*document)["files"].as_int(-1) : 0;
-    return files > 0;
+    if (document.ok()) progress = *document;
+    return progress["total_files"].as_int() > 0;
   }));
+  EXPECT_EQ(progress["total_files"].as_int(), 64);
+  EXPECT_EQ(progress["total_bytes"].as_int(), 64 << 20);
+  EXPECT_LE(progress["files"].as_int(-1), 64);
+  EXPECT_LE(progress["bytes"].as_int(-1), 64 << 20);
   EXPECT_TRUE(agent_.wait(child).succeeded());
+}
+
+TEST_F(BackupTask, WhatRoostignoreNamesIsLeftOutOnRequestOnlyAndCounted) {
+  for (const char* directory : {"/node_modules/package", "/src/build", "/build"}) fs::create_directories(volume_ + directory);
+  for (const char* file :
+       {"/node_modules/package/index.js", "/src/main.c", "/src/build/main.o", "/build/out", "/a.log", "/keep.log"})
+    write_text(volume_ + file, file);
+  write_text(volume_ + "/.roostignore", "# not worth the room\nnode_modules/\n/build\n*.log\n!keep.log\n");
+  TaskRun run = backup();
+  run.archive = "less.zip";
+  run.live = true;
+  run.exclusions = true;
+  const auto less = agent_.run(run);
+  ASSERT_TRUE(less.succeeded()) << less.document.dump();
+  EXPECT_TRUE(less.receipt().exclusions);
+  EXPECT_THAT(less.receipt().skipped,
+              ::testing::UnorderedElementsAre(Field(&Skipped::kind, "directory"), Skipped{"file", "excluded", 1, "a.log"}));
+  const auto verified = agent_.verify("less.zip");
+  ASSERT_TRUE(verified.succeeded()) << verified.document.dump();
+  Receipt receipt = verified.receipt();
+  EXPECT_TRUE(receipt.exclusions);
+  receipt.live = false;
+  EXPECT_THAT(release_blocker(receipt, "0badcafe", "volume-1", true), HasSubstr("left files out on request"));
+  const std::string into = agent_.dir() / "into";
+  fs::create_directory(into);
+  ASSERT_TRUE(agent_.restore(into, "less.zip").succeeded());
+  auto wanted = snapshot(volume_);
+  for (const char* gone :
+       {"node_modules", "node_modules/package", "node_modules/package/index.js", "build", "build/out", "a.log"})
+    EXPECT_EQ(wanted.erase(gone), 1u) << gone;
+  expect_same_trees(wanted, snapshot(into));
+
+  // Nobody asked, as with a delete: everything is saved.
+  ASSERT_TRUE(agent_.run(backup()).succeeded());
+  const Receipt all = agent_.verify().receipt();
+  EXPECT_FALSE(all.exclusions);
+  EXPECT_TRUE(all.skipped.empty());
+  EXPECT_EQ(release_blocker(all, "0badcafe", "volume-1", false), "");
+}
+
+TEST_F(BackupTask, ARoostignoreThatCannotBeUnderstoodLeavesNothingOut) {
+  write_text(volume_ + "/f", "x");
+  write_text(volume_ + "/.roostignore", "*\n" + std::string(100'000, 'x'));
+  TaskRun run = backup();
+  run.exclusions = true;
+  const auto outcome = agent_.run(run);
+  ASSERT_TRUE(outcome.succeeded()) << outcome.document.dump();
+  EXPECT_EQ(outcome.receipt().files, 2);
+  EXPECT_THAT(agent_.output(), HasSubstr(".roostignore: it is larger"));
 }
 
 TEST_F(BackupTask, TheResultStaysWithin4096Bytes) {

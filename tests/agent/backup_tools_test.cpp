@@ -76,6 +76,31 @@ TEST_F(BackupTools, PythonTestsAndExtracts) {
   EXPECT_EQ(read_text(out_ + "/\xc3\xa9\xc3\xbc \xe2\x82\xac \xf0\x9f\x90\x93"), "UTF-8");
 }
 
+// Each entry's name byte for byte, its mode, and the SHA-256 of what Python reads, against the manifest.
+constexpr const char* kHoldAgainstManifest = R"(
+import base64, hashlib, json, sys, zipfile
+archive = zipfile.ZipFile(sys.argv[1])
+*entries, manifest = archive.infolist()
+found = {e.filename.encode('utf-8' if e.flag_bits & 0x800 else 'cp437').rstrip(b'/'): e for e in entries}
+lines = [json.loads(line) for line in archive.read(manifest).splitlines()]
+wanted = [line for line in lines if 'type' in line and 'abandoned' not in line]
+assert len(wanted) == len(found) == len(entries) == lines[-1]['files']
+for line in wanted:
+    path = line['path'].encode() if 'path' in line else base64.urlsafe_b64decode(line['path_base64url'] + '===')
+    entry = found.pop(path)
+    assert entry.external_attr >> 16 & 0o7777 == int(line['mode'], 8), path
+    assert entry.is_dir() == (line['type'] == 'directory'), path
+    if not entry.is_dir():
+        assert hashlib.sha256(archive.read(entry)).hexdigest() == line['sha256'], path
+)";
+
+TEST_F(BackupTools, PythonReadsOfAnOddTreeWhatItsManifestSays) {
+  NEEDS("python3");
+  save(make_odd_tree);
+  write_text(out_, kHoldAgainstManifest);
+  EXPECT_EQ(sh("python3 '" + out_ + "' '" + agent_.stored() + "'"), 0);
+}
+
 // Names of any bytes: every tool still opens the archive and finds its contents sound.
 TEST_F(BackupTools, AnOddTreeIsReadByAll) {
   NEEDS("unzip");

@@ -31,9 +31,9 @@ class Collecting final : public TreeVisitor {
     directories.insert(path);
     return {};
   }
-  Status file(const std::string& path, int parent, const char* name) override {
+  Status file(const std::string& path, const DirectoryRef& parent, const struct stat&) override {
     if (on_file) on_file(path);
-    const FdOwner file(open_beneath(parent, name, O_RDONLY | O_NONBLOCK));
+    const FdOwner file(open_beneath(parent->get(), base_name(path), O_RDONLY | O_NONBLOCK));
     std::string text(100, '\0');
     const ssize_t got = file ? ::read(file.get(), text.data(), text.size()) : 0;
     text.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
