@@ -110,7 +110,6 @@ void Http::prepare(const HttpRequest& request, Transfer& transfer) {
   curl_easy_reset(easy);
   const auto add = [&](const std::string& line) { transfer.list = curl_slist_append(transfer.list, line.c_str()); };
   add("Expect:");
-  add("Accept: */*");
   if (!settings_.key.empty()) add("X-API-Key: " + settings_.key);
   for (const std::string& header : request.headers) add(header);
   curl_easy_setopt(easy, CURLOPT_URL, (settings_.base + request.target).c_str());
