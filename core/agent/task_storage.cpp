@@ -118,6 +118,8 @@ Result<std::unique_ptr<ArchiveSource>> TaskStorage::source(const std::string& na
 
 Result<std::string> TaskStorage::read(const std::string& name, std::uint64_t offset, std::size_t length) {
   if (length == 0) return std::string();
+  std::unique_lock alone(one_read_, std::defer_lock);
+  if (table_.max_concurrency == 1) alone.lock();
   Collector collector(instance_->plugin());
   const CollectorLimits limits{4096, 1024, length, length};
   ROOST_CHECK(call([&](PluginCall& c) {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 
@@ -43,6 +44,7 @@ class TaskStorage {
   const roost_backup& table_;
   int cancel_fd_;
   roost_put* put_ = nullptr;
+  std::mutex one_read_;  // where the plugin takes one call at a time
 };
 
 }  // namespace roost::agent
