@@ -37,6 +37,7 @@ Api::Impl::Impl(Engine& engine, Clock& clock, Random& random, Hooks hooks, Optio
 void Api::Impl::register_routes(http::Router& router) {
   add_sessions(router);
   add_messages(router);
+  add_restore(router);
   add_service(router);
 }
 

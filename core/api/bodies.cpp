@@ -38,7 +38,7 @@ Json conditions(const Session& session) {
 // What stands between the user's data and its loss: whether the volume may be released, and the backup that would allow it.
 Json protection(const Session& session) {
   Json json = Json::object({{"volume", session.phase == Phase::volume_lost ? "lost" : "kept"}, {"backup", nullptr}});
-  if (!session.operation || !session.operation->receipt) {
+  if (!session.operation || !session.operation->receipt || session.operation->kind != OperationKind::remove) {
     return json.set("release_blocked_by", "there is no verified backup of this volume for a delete");
   }
   const Operation& operation = *session.operation;
@@ -143,6 +143,7 @@ Json receipt_json(const Receipt& receipt) {
                        {"archive_bytes", receipt.archive_bytes},
                        {"archive_sha256", receipt.archive_sha256},
                        {"tree_hash", receipt.tree_hash},
+                       {"live", receipt.live},
                        {"made_at", time_or_null(receipt.made_at_us)},
                        {"verified_at", time_or_null(receipt.verified_at_us)},
                        {"empty_volume", receipt.empty_volume},
@@ -155,6 +156,10 @@ Json operation_json(std::string_view session_id, const Operation& operation) {
                        {"kind", to_string(operation.kind)},
                        {"step", to_string(operation.step)},
                        {"done", operation.step == OperationStep::done},
+                       {"outcome", operation.step == OperationStep::done ? Json(to_string(operation.outcome)) : Json()},
+                       {"trigger", operation.trigger},
+                       {"live", operation.live},
+                       {"backup_id", operation.backup_id.empty() ? Json() : Json(operation.backup_id)},
                        {"attempt", operation.attempt},
                        {"started_at", time_or_null(operation.started_at_us)},
                        {"reason", operation.reason},
@@ -221,6 +226,7 @@ Json whole(const SessionSnapshot& snapshot, std::string_view workspace_url) {
                                    {"size_bytes", session.volume.size_bytes}}));
   body.set("protection", protection(session));
   body.set("operation", session.operation ? operation_json(session.id, *session.operation) : Json());
+  body.set("last_backup_at", time_or_null(session.last_backup.at_us));
   body.set("failures", session.failures);
   body.set("next_attempt_at", time_or_null(session.next_attempt_at_us));
   body.set("revision", std::to_string(snapshot.revision));

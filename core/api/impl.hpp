@@ -1,4 +1,4 @@
-// Api::Impl: the handlers, one file for each group of them: sessions.cpp, remove.cpp, messages.cpp, service.cpp; who may call
+// Api::Impl: the handlers, one file for each group of them: sessions.cpp, remove.cpp, restore.cpp, messages.cpp, service.cpp; who may call
 // which is in access.cpp. Thread safety: as api.hpp says. Handlers run on event loops or the pool, completions on the engine's
 // thread; what both need is copied, because the request ends with the handler.
 #pragma once
@@ -58,6 +58,7 @@ class Api::Impl {
   void look(const Request&, const Responder&, const PrincipalView&, Method handler);  // into the store, then `handler`
   void add_sessions(http::Router& router);
   void add_messages(http::Router& router);
+  void add_restore(http::Router& router);
   void add_service(http::Router& router);
 
   // access.cpp
@@ -102,6 +103,8 @@ class Api::Impl {
   void await_removed(std::string id, Operation operation, std::int64_t wait_ms, const Responder&);
   void answer_removing(const std::string& id, const Operation& operation, const Responder&);
   void operation(const Request&, const Responder&, const PrincipalView&);
+  // restore.cpp
+  void begin_backup(const Request&, const Responder&, const PrincipalView&);
   // messages.cpp
   void chat(const Request&, const Responder&, const PrincipalView&);
   void history(const Request&, const Responder&, const PrincipalView&);

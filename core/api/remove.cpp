@@ -136,7 +136,8 @@ void Api::Impl::operation(const Request& request, const Responder& respond, cons
     auto operation = operation_from_json(*found);
     if (!operation.ok()) return respond(failure(operation.error()));
     const std::string session_id = (*found)["session_id"].as_string();
-    const auto answer = [id, session_id, respond, who, body = operation_json(session_id, *operation)](const std::string& user) {
+    Json body = operation_json(session_id, *operation).set("progress", (*found)["progress"]);
+    const auto answer = [id, session_id, respond, who, body = std::move(body)](const std::string& user) {
       respond(who->sees(user) ? http::Response::json(200, body) : no_operation(id));
     };
     if (const SessionView view = engine_.reads().find(session_id)) return answer(view->session.user_id);

@@ -1,6 +1,7 @@
 #include "engine/commands.hpp"
 
 #include "engine/documents.hpp"
+#include "engine/operations.hpp"
 #include "engine/planner.hpp"
 
 namespace roost {
@@ -54,6 +55,7 @@ void want_running(Session& session, std::int64_t now_us) {
   if (session.wanted == Wanted::running) return;
   session.wanted = Wanted::running;
   session.wake_count += 1;
+  operations::cancel(session, "the session was woken");
   begin_anew(session);
   if (session.phase != Phase::volume_lost) session.phase = session.volume.uid.empty() ? Phase::pending : Phase::starting;
 }
@@ -137,15 +139,22 @@ void Commands::scale(const std::string& id, bool up, const CommandOptions& optio
   run(id, up ? "scale up" : "scale down", options, std::move(change), std::move(done));
 }
 
+void Commands::backup(const std::string& id, const std::string& trigger, const CommandOptions& options, Done<SessionView> done) {
+  auto change = [this, trigger](Session& session) -> Status {
+    return operations::begin_backup(session, operation_id(session.id), trigger, context_.wall_us());
+  };
+  run(id, "backup", options, std::move(change), std::move(done));
+}
+
 void Commands::remove(const std::string& id, const DeleteOptions& wishes, const CommandOptions& options,
                       Done<Engine::DeleteAnswer> done) {
   auto change = [this, wishes](Session& session) -> Status {
     if (wishes.override_losses) ROOST_CHECK(refuse_unnamed_losses(session));
     if (session.wanted != Wanted::deleted || !session.operation || session.operation->kind != OperationKind::remove) {
       session.wanted = Wanted::deleted;
+      operations::cancel(session, "the session is deleted");
       session.operation.emplace();
-      // In the session's partition, so that an operation is found by its id alone.
-      session.operation->id = session.id.substr(0, 2) + context_.ports.random->hex(3);
+      session.operation->id = operation_id(session.id);
       session.operation->started_at_us = context_.wall_us();
       begin_anew(session);
     }

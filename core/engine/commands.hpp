@@ -1,4 +1,4 @@
-// Commands: sleep, wake, scale, remove, touch: each writes what is wanted and nothing else. Also the questions about what was
+// Commands: sleep, wake, scale, backup, remove, touch: each writes what is wanted and nothing else. Also the questions about what was
 // deleted. An idempotency key is remembered in the same commit as the wish it came with.
 // Thread safety: the engine's thread only.
 #pragma once
@@ -26,6 +26,7 @@ class Commands {
   void wake(const std::string& id, const CommandOptions& options, Done<SessionView> done);
   void scale(const std::string& id, bool up, const CommandOptions& options, Done<SessionView> done);
   void remove(const std::string& id, const DeleteOptions& wishes, const CommandOptions& options, Done<Engine::DeleteAnswer> done);
+  void backup(const std::string& id, const std::string& trigger, const CommandOptions& options, Done<SessionView> done);
   void touch(const std::string& id);
 
   void find_tombstone(const std::string& id, Done<Tombstone> done);
@@ -40,6 +41,10 @@ class Commands {
     Done<Tombstone> done;
     Scheduler::TimerId timer = 0;
   };
+  // In the session's partition, so that an operation is found by its id alone.
+  [[nodiscard]] std::string operation_id(const std::string& session) {
+    return session.substr(0, 2) + context_.ports.random->hex(3);
+  }
   void scan_sessions(const std::string& operation_id, const std::string& after, Done<Json> done);
   void scan_tombstones(const std::string& operation_id, const std::string& after, Done<Json> done);
 

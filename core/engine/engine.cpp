@@ -218,6 +218,13 @@ void Engine::scale(std::string id, bool up, CommandOptions options, Done<Session
                               });
 }
 
+void Engine::backup(std::string id, std::string trigger, CommandOptions options, Done<SessionView> done) {
+  impl_->command<SessionView>(std::move(done), [impl = impl_.get(), id = std::move(id), trigger = std::move(trigger),
+                                                options = std::move(options)](Done<SessionView> then) {
+    impl->commands.backup(id, trigger, options, std::move(then));
+  });
+}
+
 void Engine::remove(std::string id, DeleteOptions wishes, CommandOptions options, Done<DeleteAnswer> done) {
   impl_->command<DeleteAnswer>(
       std::move(done), [impl = impl_.get(), id = std::move(id), wishes, options = std::move(options)](Done<DeleteAnswer> then) {

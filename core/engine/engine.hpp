@@ -120,6 +120,9 @@ class Engine {
   void sleep(std::string id, CommandOptions, Done<SessionView>);
   void wake(std::string id, CommandOptions, Done<SessionView>);
   void scale(std::string id, bool up, CommandOptions, Done<SessionView>);
+  // Begins a backup, which is done beside whatever the session does; `trigger`: "request" or "schedule". A live one, of a session
+  // that runs, never releases a volume. CONFLICT where it is neither asleep nor running, or another operation is under way.
+  void backup(std::string id, std::string trigger, CommandOptions, Done<SessionView>);
   // Begins the delete machine, or changes its options where it runs already. Answers as soon as that is recorded; for an id with
   // a tombstone: that tombstone. Its progress: on_deleted, operation(), events.
   struct DeleteAnswer {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "engine/operations.hpp"
+
 namespace roost {
 
 namespace {
@@ -92,6 +94,15 @@ Step plan_running(const Session& session, const Knowledge& known, const PlanOpti
   return step::Apply{true, never_made(session)};
 }
 
+Step plan_workload(const Session& session, const Knowledge& known, const PlanOptions& options) {
+  if (session.wanted == Wanted::asleep) return plan_asleep(session, known, options);
+  Step chosen = plan_running(session, known, options);
+  // A start begins with a look at the platform itself: a cached view may hide a workload that is still ending.
+  const bool first = never_made(session) && session.phase == Phase::pending;
+  if (std::holds_alternative<step::Apply>(chosen) && !known.live && !known.adopted && !first) return step::Observe{true};
+  return chosen;
+}
+
 }  // namespace
 
 bool no_workload(const Workspace& w) { return w.workload_state == WorkloadState::none; }
@@ -149,7 +160,9 @@ Session reflect(const Session& session, const Knowledge& known) {
 }
 
 Step plan(const Session& session, const Knowledge& known, std::int64_t now_us, const PlanOptions& options) {
-  if (session.wanted == Wanted::deleted && session.operation && session.operation->step == OperationStep::done) {
+  const bool removes = session.wanted == Wanted::deleted && session.operation && session.operation->kind == OperationKind::remove;
+  if (operations::to_remove(session)) return step::RemoveRetired{};
+  if (removes && session.operation->step == OperationStep::done) {
     return known.reservation_freed ? Step(step::Bury{}) : Step(step::FreeReservation{});
   }
   if (!known.workspace) return step::Observe{};
@@ -160,23 +173,21 @@ Step plan(const Session& session, const Knowledge& known, std::int64_t now_us, c
   const VolumeVerdict volume = judge_volume(session, *known.workspace);
   const bool lost = volume == VolumeVerdict::lost || volume == VolumeVerdict::foreign;
   if (lost && !known.live && session.phase != Phase::volume_lost) return step::Observe{true};  // a cached view does not condemn
+  if (is_operating(session) && session.wanted != Wanted::deleted) {
+    if (auto instead = plan_disturbed(session, known, now_us)) return *std::move(instead);
+  }
   Session next = reflect(session, known);
   if (next != session) return step::Update{std::move(next)};
   if (session.wanted == Wanted::deleted) return plan_delete(session, known, now_us, options);
-  if (lost) return step::Wait{kLostPollMs};
-  if (session.wanted == Wanted::asleep) return plan_asleep(session, known, options);
-  Step chosen = plan_running(session, known, options);
-  // A start begins with a look at the platform itself: a cached view may hide a workload that is still ending.
-  const bool first = never_made(session) && session.phase == Phase::pending;
-  if (std::holds_alternative<step::Apply>(chosen) && !known.live && !known.adopted && !first) return step::Observe{true};
-  return chosen;
+  Step chosen = lost ? Step(step::Wait{kLostPollMs}) : plan_workload(session, known, options);
+  return is_operating(session) ? plan_beside(session, known, std::move(chosen), now_us, options) : chosen;
 }
 
 const char* name_of(const Step& step) {
   static constexpr const char* kNames[] = {
-      "observe",       "apply",           "start_task",    "observe_task",     "remove_tasks", "record_backup", "record_verified",
-      "check_archive", "remove_workload", "remove_volume", "free_reservation", "bury",         "update",        "fail",
-      "wait",          "settled"};
+      "observe",         "apply",         "start_task",      "observe_task",  "remove_tasks",     "remove_retired", "record_backup",
+      "record_verified", "check_archive", "remove_workload", "remove_volume", "free_reservation", "bury",           "update",
+      "fail",            "wait",          "settled"};
   static_assert(std::size(kNames) == std::variant_size_v<Step>);
   return kNames[step.index()];
 }

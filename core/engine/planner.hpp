@@ -30,6 +30,7 @@ struct Knowledge {
   bool task_stalled = false;           // it runs and has not moved for too long
   bool previous_task_removed = false;  // the attempt before the present one is forgotten by the platform
   bool tasks_removed = false;          // so are all of the operation
+  std::int64_t operation_wait_ms = 0;  // the operation's last attempt failed: the next one waits so long
   bool recorded = false;               // the present task's outcome stands in the catalogue
   std::optional<Receipt> verified;     // what verify proved, once compared with what the backup wrote
   std::string mismatch;                // or how they differ
@@ -54,6 +55,7 @@ struct ObserveTask {};
 struct RemoveTasks {
   bool all = false;
 };                         // else the attempt before the present one only
+struct RemoveRetired {};   // of an operation that is over: operations::to_remove
 struct RecordBackup {};    // the catalogue learns what the backup task wrote
 struct RecordVerified {};  // compares it with what verify read, then the catalogue says verified
 struct CheckArchive {};
@@ -68,7 +70,8 @@ struct Update {
 };  // the document learns something
 struct Fail {
   Session next;
-};  // the same, and it is counted: failures, backoff (the executor adds both)
+  bool operation = false;
+};  // the same, and it is counted: failures, backoff (the executor adds both); of the session or of its operation alone
 struct Wait {
   std::int64_t ms = 0;
   bool task = false;
@@ -77,7 +80,7 @@ struct Settled {};  // as wanted: nothing until something changes
 
 }  // namespace step
 
-using Step = std::variant<step::Observe, step::Apply, step::StartTask, step::ObserveTask, step::RemoveTasks, step::RecordBackup,
+using Step = std::variant<step::Observe, step::Apply, step::StartTask, step::ObserveTask, step::RemoveTasks, step::RemoveRetired, step::RecordBackup,
                           step::RecordVerified, step::CheckArchive, step::RemoveWorkload, step::RemoveVolume,
                           step::FreeReservation, step::Bury, step::Update, step::Fail, step::Wait, step::Settled>;
 
@@ -115,10 +118,16 @@ inline constexpr const char* kOutcomeUnknown = "OutcomeUnknown";
 inline constexpr const char* kStartLimit = "StartLimit";
 inline constexpr const char* kTaskLimit = "TaskLimit";
 inline constexpr const char* kTaskStalled = "TaskStalled";
+inline constexpr const char* kWorkloadShowedUp = "WorkloadShowedUp";
 }  // namespace reason
 
 // The machine of an operation that removes its session (planner_delete.cpp). REQUIRES: knowledge.workspace.
 [[nodiscard]] Step plan_delete(const Session&, const Knowledge&, std::int64_t now_us, const PlanOptions&);
+// What the session's other operations do beside `chosen`, what its workload needs next (planner_operation.cpp). REQUIRES:
+// knowledge.workspace, is_operating(session).
+[[nodiscard]] Step plan_beside(const Session&, const Knowledge&, Step chosen, std::int64_t now_us, const PlanOptions&);
+// A workload that shows up during a copy at rest makes that worthless; nothing otherwise.
+[[nodiscard]] std::optional<Step> plan_disturbed(const Session&, const Knowledge&, std::int64_t now_us);
 // The document with what the observation tells; shared by both machines.
 [[nodiscard]] Session reflect(const Session&, const Knowledge&);
 

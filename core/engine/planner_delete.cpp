@@ -1,40 +1,16 @@
 // The delete machine: stop, backup, verify, release the workload, release the volume, done. Each step can be repeated after a
 // crash at any point; a step goes on only when what it needs is known now, and goes back to `stop` where a workload shows up.
 #include <algorithm>
-#include <cstdio>
-#include <ctime>
 
-#include "base/clock.hpp"
+#include "engine/operations.hpp"
 #include "engine/planner.hpp"
 
 namespace roost {
 
 namespace {
 
-constexpr std::int64_t kSecondUs = 1'000'000;
 constexpr const char* kNoIncarnation = "none";  // no workload bears it: one that came since the look is a conflict
 constexpr const char* kStalled = "the task makes no progress; it is stopped and tried again";
-
-// The time in a backup's id, "{session}-{time}"; 0 where there is none.
-std::int64_t time_of(const std::string& backup_id) {
-  const std::string text = backup_id.substr(backup_id.rfind('-') + 1);
-  std::tm tm{};
-  if (std::sscanf(text.c_str(), "%4d%2d%2dT%2d%2d%2dZ", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour, &tm.tm_min,
-                  &tm.tm_sec) != 6)
-    return 0;
-  tm.tm_year -= 1900;
-  tm.tm_mon -= 1;
-  return static_cast<std::int64_t>(timegm(&tm)) * kSecondUs;
-}
-
-// Each attempt writes an archive of its own: one that an earlier attempt left behind must not be taken for this one's.
-void name_archive(const Session& session, Operation& operation, std::int64_t now_us) {
-  std::int64_t time_us = now_us;
-  if (!operation.backup_id.empty()) time_us = std::max(time_us, time_of(operation.backup_id) + kSecondUs);
-  const std::string time = format_compact_time(time_us);
-  operation.archive = "workspace-" + session.id + "-" + time + ".zip";
-  operation.backup_id = session.id + "-" + time;
-}
 
 void clear_reason(Session& session) {
   session.failures = 0;
@@ -67,7 +43,7 @@ Session begin_backup(Session next, std::int64_t now_us) {
   next.operation->step = OperationStep::backup;
   next.operation->attempt += 1;
   forget_receipt(*next.operation);
-  name_archive(next, *next.operation, now_us);
+  operations::name_archive(next, *next.operation, now_us);
   return next;
 }
 
@@ -130,7 +106,7 @@ Step plan_stop(const Session& session, const Knowledge& known, std::int64_t now_
     clear_reason(next);
     next.phase = phase_of(next, nullptr);
     next.operation->step = OperationStep::backup;
-    name_archive(next, *next.operation, now_us);
+    operations::name_archive(next, *next.operation, now_us);
     return step::Update{std::move(next)};
   }
   if (known.applied_generation >= session.spec_generation && !known.apply_due) return step::Wait{options.poll_ms};
@@ -287,6 +263,7 @@ Step plan_release_volume(const Session& session, const Knowledge& known, std::in
   }
   clear_reason(next);
   next.operation->step = OperationStep::done;
+  next.operation->outcome = OperationOutcome::succeeded;
   if (skips(session)) give_reason(next, reason::kBackupSkipped, "deleted without a backup, as an admin asked");
   if (session.volume.uid.empty())
     give_reason(next, reason::kNothingToSave, "the session never had a volume: there was nothing to save");
@@ -297,8 +274,9 @@ Step plan_release_volume(const Session& session, const Knowledge& known, std::in
 }  // namespace
 
 Step plan_delete(const Session& session, const Knowledge& known, std::int64_t now_us, const PlanOptions& options) {
-  if (!session.operation) {  // a document that somebody edited: it must not hang
+  if (!session.operation || session.operation->kind != OperationKind::remove) {  // somebody edited it: it must not hang
     Session next = session;
+    operations::cancel(next, "the session is deleted");
     next.operation.emplace();
     next.operation->id = session.id;
     next.operation->started_at_us = now_us;

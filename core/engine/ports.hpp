@@ -123,7 +123,8 @@ struct TaskSpec {
   std::string operation;
   std::int64_t attempt = 1;
   TaskKind kind = TaskKind::backup;
-  Volume volume;  // of a backup; a verify uses none
+  Volume volume;      // of a backup; a verify uses none
+  bool live = false;  // a workload may write while a backup is taken
   std::string archive;
   std::string backup_id;
   std::string user_id;

@@ -32,12 +32,17 @@ void Reconciler::changed(const SessionView& before, const SessionView& after) {
   }
   if (!leader_.valid()) return;
   // A wish of a person ends the backoff: the commands set next_attempt_at_us to 0 with it.
-  const bool wish = !before || before->session.spec_generation != after->session.spec_generation ||
+  const auto begun = [&] {
+    const auto& now = after->session.operation;
+    return now && (!before->session.operation || before->session.operation->id != now->id);
+  };
+  const bool wish = !before || begun() || before->session.spec_generation != after->session.spec_generation ||
                     (after->session.next_attempt_at_us == 0 && before->session.next_attempt_at_us != 0);
   if (wish) {
     Work& work = works_[after->session.id];
     work.not_before_ms = 0;
     work.misses = 0;
+    work.operation_not_before_ms = 0;
   }
   if (wish || find(after->session.id)) enqueue(after->session.id);
 }
@@ -147,9 +152,10 @@ void Reconciler::bring_up_to_date(Work& work, const Session& session) {
     work.operation_mark = std::move(mark);
     work.last_task = {};
     work.progress_ms = 0;
-    work.misses = 0;  // what was tried has led somewhere
+    work.misses = work.operation_misses = 0;  // what was tried has led somewhere
   }
   if (!known.workspace || now - work.live_ms > kLiveMs) known.live = false;
+  known.operation_wait_ms = std::max<std::int64_t>(0, work.operation_not_before_ms - now);
   known.apply_due = now - work.applied_ms >= kApplyEffectMs;
   known.task_stalled = work.progress_ms != 0 && now - work.progress_ms >= context_.options.task_stall_ms;
   const bool ready =

@@ -45,9 +45,11 @@ class Reconciler {
     bool parked = false;      // waits for a place among the starts or tasks
     std::int64_t applied_ms = 0, live_ms = 0, ready_since_ms = 0;
     std::int64_t not_before_ms = 0;  // for what changes the world
+    std::int64_t operation_not_before_ms = 0;  // for the next attempt of an operation that is none of removal
     std::int64_t hold_ms = 0;        // for anything: a backend is away
     std::int64_t misses = 0;       // calls that change something and failed in a row; a look that succeeds proves nothing of them
     std::int64_t look_misses = 0;  // looks that failed in a row
+    std::int64_t operation_misses = 0;  // calls for such an operation that failed in a row
     std::int64_t progress_ms = 0;  // when the running task was last seen to have moved; 0: none runs
     Scheduler::TimerId timer = 0;
     Task last_task;
@@ -91,8 +93,10 @@ class Reconciler {
   void start_task(Work& work, const Session& session, TaskKind kind);
   void observe_task(Work& work, const Session& session);
   void note_task(Work& work, Task seen);
-  void remove_tasks(Work& work, const Session& session, std::int64_t first, std::int64_t last,
+  void remove_tasks(Work& work, const std::string& operation, std::int64_t first, std::int64_t last,
                     std::function<void(Work&, Status)> then);
+  void remove_retired(Work& work, const Session& session);
+  void remove_all_tasks(Work& work, std::vector<RetiredTasks> tasks, std::function<void(Work&)> then);
   void record_backup(Work& work, const Session& session);
   void replace_record(Work& work, const std::string& partition, const BackupRecord& record);
   void record_verified(Work& work, const Session& session);
@@ -103,10 +107,12 @@ class Reconciler {
   void free_reservation(Work& work, const Session& session);
   void bury(Work& work, const Session& session, const std::string& prefix);
   void leave_tombstone(Work& work);
-  void fail(Work& work, const SessionView& view, Session next);
+  void fail(Work& work, const SessionView& view, step::Fail what);
+  void fail_operation(Work& work, const SessionView& view, Session next);
   void park(Work& work, const SessionView& view, Places& places, const char* why);
 
   void call_failed(Work& work, const char* what, const Error& error);
+  void operation_failed(Work& work, const char* what, const Error& error);
   void look_failed(Work& work, const char* what, const Error& error);
   void commit(Work& work, std::uint64_t revision, Session next);
   bool take_place(Places& places, const std::string& id, std::int64_t limit, std::int64_t for_ms);

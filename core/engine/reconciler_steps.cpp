@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "engine/documents.hpp"
+#include "engine/operations.hpp"
 #include "engine/reconciler.hpp"
 
 namespace roost {
@@ -11,7 +12,7 @@ namespace {
 constexpr std::int64_t kStartPlaceMs = 120'000;
 constexpr std::int64_t kParkedMs = 5'000;
 constexpr std::int64_t kLooksToShow = 3;  // fewer failed looks in a row are a hiccup
-constexpr std::int64_t kTasksBack = 16;   // attempts whose tasks are looked for where a volume is said to be in use
+constexpr std::int64_t kTasksBack = 16;   // attempts whose tasks are looked for where one may be left
 constexpr std::uint32_t kPurgePage = 100;
 
 // The code as a reason, in the API's CamelCase.
@@ -40,6 +41,12 @@ bool is_at_rest(const Session& session) {
   return (session.wanted == Wanted::running && session.phase == Phase::running) ||
          (session.wanted == Wanted::asleep && session.phase == Phase::asleep);
 }
+
+// No attempt can do better: the request itself is refused.
+bool is_final(Code code) { return code == Code::unsupported || code == Code::invalid; }
+
+// An operation that ends by itself: what goes wrong with it is not the session's trouble.
+bool operates_apart(const Session& session) { return is_operating(session) && session.operation->kind != OperationKind::remove; }
 
 bool disputed(Code code) { return code == Code::conflict || code == Code::outcome_unknown; }
 
@@ -70,11 +77,13 @@ void Reconciler::perform(Work& work, const SessionView& view, Step next) {
     void operator()(step::ObserveTask&) const { self.observe_task(work, session); }
     void operator()(step::RemoveTasks& s) const {
       const std::int64_t attempt = session.operation->attempt;
-      self.remove_tasks(work, session, std::max<std::int64_t>(1, attempt - 1), s.all ? attempt : attempt - 1,
-                        [all = s.all](Work& w, Status status) {
-                          if (status) (all ? w.known.tasks_removed : w.known.previous_task_removed) = true;
+      self.remove_tasks(work, session.operation->id, std::max<std::int64_t>(1, attempt - 1), s.all ? attempt : attempt - 1,
+                        [this_ = &self, all = s.all](Work& w, Status status) {
+                          if (!status) return this_->operation_failed(w, "remove a task", status.error());
+                          (all ? w.known.tasks_removed : w.known.previous_task_removed) = true;
                         });
     }
+    void operator()(step::RemoveRetired&) const { self.remove_retired(work, session); }
     void operator()(step::RecordBackup&) const { self.record_backup(work, session); }
     void operator()(step::RecordVerified&) const { self.record_verified(work, session); }
     void operator()(step::CheckArchive&) const { self.check_archive(work, session); }
@@ -83,7 +92,7 @@ void Reconciler::perform(Work& work, const SessionView& view, Step next) {
     void operator()(step::FreeReservation&) const { self.free_reservation(work, session); }
     void operator()(step::Bury&) const { self.bury(work, session, documents::message_prefix(session.id)); }
     void operator()(step::Update& s) const { self.commit(work, view->revision, std::move(s.next)); }
-    void operator()(step::Fail& s) const { self.fail(work, view, std::move(s.next)); }
+    void operator()(step::Fail& s) const { self.fail(work, view, std::move(s)); }
     void operator()(step::Wait& s) const {
       self.arm(work, s.ms, [task = s.task](Work& w) {
         w.known.task.reset();
@@ -109,7 +118,9 @@ void Reconciler::commit(Work& work, std::uint64_t revision, Session next) {
                  }));
 }
 
-void Reconciler::fail(Work& work, const SessionView& view, Session next) {
+void Reconciler::fail(Work& work, const SessionView& view, step::Fail what) {
+  if (what.operation) return fail_operation(work, view, std::move(what.next));
+  Session next = std::move(what.next);
   next.failures = view->session.failures + 1;
   const std::int64_t delay_ms = context_.backoff_ms(next.failures);
   next.next_attempt_at_us = context_.wall_us() + delay_ms * 1000;
@@ -125,6 +136,48 @@ void Reconciler::fail(Work& work, const SessionView& view, Session next) {
                              {"reason", operation ? operation->reason : next.reason},
                              {"detail", operation ? operation->message : next.message},
                              {"retry_ms", delay_ms}}));
+  commit(work, view->revision, std::move(next));
+}
+
+void Reconciler::fail_operation(Work& work, const SessionView& view, Session next) {
+  const Operation& operation = *next.operation;
+  const bool over = operation.step == OperationStep::done;
+  const std::int64_t delay_ms = over ? 0 : context_.backoff_ms(operation.failures);
+  work.operation_not_before_ms = context_.mono_ms() + delay_ms;
+  give_place(tasks_, work.id);
+  ++context_.counters.failures;
+  context_.log(2, over ? "an operation failed" : "an operation failed and is tried again",
+               Json::object({{"id", work.id},
+                             {"operation", operation.id},
+                             {"kind", to_string(operation.kind)},
+                             {"reason", operation.reason},
+                             {"detail", operation.message},
+                             {"retry_ms", delay_ms}}));
+  commit(work, view->revision, std::move(next));
+}
+
+// A call for the operation did not succeed. A delete waits with its session; the others by themselves, and not for ever.
+void Reconciler::operation_failed(Work& work, const char* what, const Error& error) {
+  SessionView view = context_.reads.find(work.id);
+  if (!view || !operates_apart(view->session)) return call_failed(work, what, error);
+  ++context_.counters.failures;
+  ++work.operation_misses;
+  work.known.workspace.reset();
+  work.known.task.reset();
+  work.known.live = false;
+  if (disputed(error.code)) work.needs_live = true;
+  work.operation_not_before_ms =
+      context_.mono_ms() + std::max(error.retry_after_ms, context_.backoff_ms(work.operation_misses));
+  if (is_under_way(error) || (disputed(error.code) && work.operation_misses < 2)) return;  // a look first: it may be no failure
+  Session next = view->session;
+  const std::string why = reason_of(error.code);
+  const std::string message = std::string(what) + ": " + error.message;
+  next.operation->failures += 1;
+  next.operation->reason = why;
+  next.operation->message = message;
+  if (is_final(error.code) || next.operation->failures >= operations::kTries)
+    operations::finish(next, OperationOutcome::failed, why, message);
+  context_.log(2, message, Json::object({{"id", work.id}, {"operation", next.operation->id}, {"reason", why}}));
   commit(work, view->revision, std::move(next));
 }
 
@@ -221,10 +274,16 @@ void Reconciler::park(Work& work, const SessionView& view, Places& places, const
   if (!std::exchange(work.parked, true)) places.queue.push_back(work.id);
   arm(work, kParkedMs, [](Work& w) { w.known.live = false; });
   const Session& session = view->session;
+  const bool apart = &places == &tasks_ && operates_apart(session);
   const bool said = session.reason == why || (session.operation && session.operation->reason == why);
-  if (said || session.failures > 0) return;
+  if (said || (apart ? session.operation->failures : session.failures) > 0) return;
   Session next = session;
-  set_reason(next, why, "waits for its turn: as many as are allowed at a time are under way");
+  constexpr const char* kTurn = "waits for its turn: as many as are allowed at a time are under way";
+  if (!apart) set_reason(next, why, kTurn);
+  if (apart) {
+    next.operation->reason = why;
+    next.operation->message = kTurn;
+  }
   commit(work, view->revision, std::move(next));
 }
 
@@ -255,9 +314,8 @@ void Reconciler::remove_volume(Work& work, const SessionView& view) {
 }
 
 void Reconciler::release_volume(Work& work, const Session& session) {
-  const std::int64_t attempt = session.operation->attempt;
   context_.ports.compute->remove_volume(
-      session.id, session.volume, call_done<void>(work, [this, attempt](Work& w, Status removed) {
+      session.id, session.volume, call_done<void>(work, [this](Work& w, Status removed) {
         w.known.workspace.reset();
         w.known.live = false;
         w.known.archive = Knowledge::Archive::unknown;
@@ -270,9 +328,32 @@ void Reconciler::release_volume(Work& work, const Session& session) {
         SessionView view = context_.reads.find(w.id);
         if (error.code != Code::conflict || !view || !view->session.operation) return call_failed(w, "remove the volume", error);
         // Something still uses it: a task that a replica started late, perhaps.
-        remove_tasks(w, view->session, std::max<std::int64_t>(1, attempt - kTasksBack), attempt,
-                     [this, error](Work& again, Status) { call_failed(again, "remove the volume", error); });
+        std::vector<RetiredTasks> tasks = view->session.retired;
+        tasks.push_back({view->session.operation->id, view->session.operation->attempt});
+        remove_all_tasks(w, std::move(tasks), [this, error](Work& again) { call_failed(again, "remove the volume", error); });
       }));
+}
+
+void Reconciler::remove_retired(Work& work, const Session& session) {
+  const RetiredTasks tasks = *operations::to_remove(session);
+  remove_tasks(work, tasks.operation, std::max<std::int64_t>(1, tasks.attempt - kTasksBack), tasks.attempt,
+               [this, tasks](Work& w, Status removed) {
+                 if (!removed) return call_failed(w, "remove a task", removed.error());
+                 SessionView view = context_.reads.find(w.id);
+                 if (!view) return;
+                 Session next = view->session;
+                 operations::removed(next, tasks);
+                 commit(w, view->revision, std::move(next));
+               });
+}
+
+// Whatever may be left of any operation that the document knows.
+void Reconciler::remove_all_tasks(Work& work, std::vector<RetiredTasks> tasks, std::function<void(Work&)> then) {
+  if (tasks.empty()) return then(work);
+  const RetiredTasks last = tasks.back();
+  tasks.pop_back();
+  remove_tasks(work, last.operation, std::max<std::int64_t>(1, last.attempt - kTasksBack), last.attempt,
+               [this, tasks = std::move(tasks), then = std::move(then)](Work& w, Status) { remove_all_tasks(w, tasks, then); });
 }
 
 // ---- the end ------------------------------------------------------------------------------------------------------------

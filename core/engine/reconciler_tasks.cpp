@@ -54,15 +54,16 @@ void Reconciler::start_task(Work& work, const Session& session, TaskKind kind) {
   spec.attempt = operation.attempt;
   spec.kind = kind;
   if (kind == TaskKind::backup) spec.volume = session.volume;
+  spec.live = kind == TaskKind::backup && operation.live;
   spec.archive = operation.archive;
   spec.backup_id = operation.backup_id;
   spec.user_id = session.user_id;
   context_.ports.compute->task_start(std::move(spec), call_done<Task>(work, [this](Work& w, Result<Task> started) {
                                        if (!started) {
                                          give_place(tasks_, w.id);
-                                         return call_failed(w, "start the task", started.error());
+                                         return operation_failed(w, "start the task", started.error());
                                        }
-                                       w.misses = 0;
+                                       w.misses = w.operation_misses = 0;
                                        w.known.live = false;
                                        if (started->state == TaskState::none)
                                          started->state = TaskState::running;  // not to be seen yet
@@ -91,27 +92,21 @@ void Reconciler::note_task(Work& work, Task seen) {
   work.known.task = std::move(seen);
 }
 
-void Reconciler::remove_tasks(Work& work, const Session& session, std::int64_t first, std::int64_t last,
+// `then` hears how it went: the caller says what a failure means.
+void Reconciler::remove_tasks(Work& work, const std::string& operation, std::int64_t first, std::int64_t last,
                               std::function<void(Work&, Status)> then) {
-  const std::string operation = session.operation->id;
   if (first > last) {
     then(work, {});
     return enqueue(work.id);
   }
-  context_.ports.compute->task_remove(session.id, operation, first,
-                                      call_done<void>(work, [this, first, last, then](Work& w, Status removed) {
-                                        if (!removed) {
-                                          call_failed(w, "remove a task", removed.error());
-                                          return then(w, removed.error());
-                                        }
-                                        SessionView view = context_.reads.find(w.id);
-                                        if (first == last || !view || !view->session.operation) {
-                                          w.known.live = false;
-                                          give_place(tasks_, w.id);
-                                          return then(w, {});
-                                        }
-                                        remove_tasks(w, view->session, first + 1, last, then);
-                                      }));
+  context_.ports.compute->task_remove(
+      work.id, operation, first, call_done<void>(work, [this, operation, first, last, then](Work& w, Status removed) {
+        if (!removed) return then(w, removed.error());
+        if (first < last) return remove_tasks(w, operation, first + 1, last, then);
+        w.known.live = false;
+        give_place(tasks_, w.id);
+        then(w, {});
+      }));
 }
 
 // ---- receipts -----------------------------------------------------------------------------------------------------------
@@ -125,6 +120,7 @@ void Reconciler::record_backup(Work& work, const Session& session) {
   record.created_at_us = context_.wall_us();
   record.state = "started";
   record.receipt = *work.known.task->receipt;
+  record.receipt.live |= session.operation->live;
   const std::string partition = documents::backup_partition(session.id);
   Commit put;
   put.partition = partition;
@@ -137,14 +133,14 @@ void Reconciler::record_backup(Work& work, const Session& session) {
                     }
                     if (result.error().code == Code::conflict)
                       return replace_record(w, partition, record);  // of an earlier start, before a crash
-                    call_failed(w, "record the backup", result.error());
+                    operation_failed(w, "record the backup", result.error());
                   }));
 }
 
 void Reconciler::replace_record(Work& work, const std::string& partition, const BackupRecord& record) {
   context_.get(partition, documents::backup_key(record.id),
                step_done<Document>(work, [this, partition, record](Work& w, Result<Document> found) {
-                 if (!found) return call_failed(w, "record the backup", found.error());
+                 if (!found) return operation_failed(w, "record the backup", found.error());
                  auto present = documents::decode_backup(*found);
                  if (present && (present->state == "verified" || present->receipt == record.receipt)) {
                    w.known.recorded = true;
@@ -155,7 +151,7 @@ void Reconciler::replace_record(Work& work, const std::string& partition, const 
                  put.conditions.push_back({Condition::Kind::revision, found->key, found->revision});
                  put.operations.push_back({StoreOperation::Kind::put, found->key, to_json(record).dump(), 0});
                  context_.commit(std::move(put), step_done<CommitResult>(w, [this](Work& again, Result<CommitResult> result) {
-                                   if (!result) return call_failed(again, "record the backup", result.error());
+                                   if (!result) return operation_failed(again, "record the backup", result.error());
                                    again.known.recorded = true;
                                  }));
                }));
@@ -171,7 +167,7 @@ void Reconciler::record_verified(Work& work, const Session& session) {
                    w.known.mismatch = "the catalogue does not know what the backup wrote";
                    return;
                  }
-                 if (!found) return call_failed(w, "record the receipt", found.error());
+                 if (!found) return operation_failed(w, "record the receipt", found.error());
                  auto record = documents::decode_backup(*found);
                  SessionView view = context_.reads.find(w.id);
                  if (!record || !view) {
@@ -189,7 +185,7 @@ void Reconciler::record_verified(Work& work, const Session& session) {
                  put.operations.push_back({StoreOperation::Kind::put, found->key, to_json(*record).dump(), 0});
                  context_.commit(std::move(put),
                                  step_done<CommitResult>(w, [this, merged](Work& again, Result<CommitResult> result) {
-                                   if (!result) return call_failed(again, "record the receipt", result.error());
+                                   if (!result) return operation_failed(again, "record the receipt", result.error());
                                    again.known.verified = merged;
                                  }));
                }));
@@ -198,7 +194,7 @@ void Reconciler::record_verified(Work& work, const Session& session) {
 void Reconciler::check_archive(Work& work, const Session& session) {
   const Receipt receipt = *session.operation->receipt;
   auto checked = step_done<BackupStorage::Object>(work, [this, receipt](Work& w, Result<BackupStorage::Object> object) {
-    if (!object && object.error().code != Code::not_found) return call_failed(w, "look for the archive", object.error());
+    if (!object && object.error().code != Code::not_found) return operation_failed(w, "look for the archive", object.error());
     const bool right = object.ok() && object->size == receipt.archive_bytes;
     w.known.archive = right ? Knowledge::Archive::right : Knowledge::Archive::wrong;
   });

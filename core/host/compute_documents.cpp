@@ -77,7 +77,7 @@ Json to_json(const TaskSpec& spec, Json backup) {
   Json document =
       Json::object({{"id", spec.id}, {"user_id", spec.user_id}, {"operation", spec.operation}, {"attempt", spec.attempt}});
   document.set("kind", spec.kind == TaskKind::backup ? "backup" : "verify");
-  if (spec.kind == TaskKind::backup) document.set("volume", volume_json(spec.volume));
+  if (spec.kind == TaskKind::backup) document.set("volume", volume_json(spec.volume)).set("live", spec.live);
   document.set("archive", spec.archive).set("backup_id", spec.backup_id).set("backup", std::move(backup));
   return document;
 }

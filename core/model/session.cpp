@@ -15,6 +15,8 @@ constexpr std::array kKinds{OperationKind::remove, OperationKind::backup};
 constexpr std::array kSteps{OperationStep::stop,           OperationStep::backup,
                             OperationStep::verify,         OperationStep::release_workload,
                             OperationStep::release_volume, OperationStep::done};
+constexpr std::array kOutcomes{OperationOutcome::none, OperationOutcome::succeeded, OperationOutcome::failed,
+                               OperationOutcome::cancelled};
 
 Size size_from_json(const Json* document) {
   Size size;
@@ -71,6 +73,24 @@ Result<Observed> observed_from_json(const Json& document) {
   return observed;
 }
 
+Json to_json(const LastBackup& backup) {
+  return Json::object({{"id", backup.id}, {"at_us", backup.at_us}, {"live", backup.live}});
+}
+
+Result<LastBackup> last_backup_from_json(const Json& document) {
+  Fields fields(document, "last_backup");
+  const LastBackup backup{fields.text("id"), fields.number("at_us"), fields.flag("live")};
+  ROOST_CHECK(fields.status());
+  return backup;
+}
+
+Result<RetiredTasks> retired_from_json(const Json& document) {
+  Fields fields(document, "retired");
+  const RetiredTasks tasks{fields.required("operation"), fields.number("attempt", 1), fields.flag("removed")};
+  ROOST_CHECK(fields.status());
+  return tasks;
+}
+
 }  // namespace
 
 std::string_view to_string(Wanted wanted) {
@@ -117,6 +137,16 @@ std::string_view to_string(OperationStep step) {
   return "";
 }
 
+std::string_view to_string(OperationOutcome outcome) {
+  switch (outcome) {
+    case OperationOutcome::none: return "none";
+    case OperationOutcome::succeeded: return "succeeded";
+    case OperationOutcome::failed: return "failed";
+    case OperationOutcome::cancelled: return "cancelled";
+  }
+  return "";
+}
+
 std::string_view to_string(ContractStatus status) {
   switch (status) {
     case ContractStatus::created: return "created";
@@ -135,13 +165,19 @@ ContractStatus contract_status(const Session& session) {
   return ContractStatus::created;
 }
 
+bool is_operating(const Session& session) { return session.operation && session.operation->step != OperationStep::done; }
+
 Json to_json(const Size& size) { return Json::object({{"cpu_millis", size.cpu_millis}, {"memory_bytes", size.memory_bytes}}); }
 
 Json to_json(const Operation& operation) {
   Json json = Json::object({{"id", operation.id},
                             {"kind", to_string(operation.kind)},
                             {"step", to_string(operation.step)},
+                            {"outcome", to_string(operation.outcome)},
+                            {"trigger", operation.trigger},
                             {"attempt", operation.attempt},
+                            {"failures", operation.failures},
+                            {"live", operation.live},
                             {"skip_backup", operation.skip_backup},
                             {"override_losses", operation.override_losses},
                             {"archive", operation.archive},
@@ -159,7 +195,11 @@ Result<Operation> operation_from_json(const Json& document) {
   operation.id = fields.required("id");
   operation.kind = fields.one_of("kind", kKinds, operation.kind);
   operation.step = fields.one_of("step", kSteps, operation.step);
+  operation.outcome = fields.one_of("outcome", kOutcomes, operation.outcome);
+  if (fields.find("trigger")) operation.trigger = fields.text("trigger");
   operation.attempt = fields.number("attempt", 1);
+  operation.failures = fields.number("failures");
+  operation.live = fields.flag("live");
   operation.skip_backup = fields.flag("skip_backup");
   operation.override_losses = fields.flag("override_losses");
   operation.archive = fields.text("archive");
@@ -193,7 +233,12 @@ Json to_json(const Session& session) {
                             {"failures", session.failures},
                             {"next_attempt_at_us", session.next_attempt_at_us}});
   if (session.operation) json.set("operation", to_json(*session.operation));
-  return json;
+  if (!session.last_backup.id.empty()) json.set("last_backup", to_json(session.last_backup));
+  if (session.retired.empty()) return json;
+  Json retired = Json::array();
+  for (const RetiredTasks& tasks : session.retired)
+    retired.push(Json::object({{"operation", tasks.operation}, {"attempt", tasks.attempt}, {"removed", tasks.removed}}));
+  return json.set("retired", std::move(retired));
 }
 
 Result<Session> session_from_json(const Json& document) {
@@ -223,6 +268,13 @@ Result<Session> session_from_json(const Json& document) {
   }
   if (const Json* operation = fields.find("operation")) {
     ROOST_TRY(session.operation, operation_from_json(*operation));
+  }
+  if (const Json* backup = fields.find("last_backup")) {
+    ROOST_TRY(session.last_backup, last_backup_from_json(*backup));
+  }
+  for (const Json& item : document["retired"].items()) {
+    ROOST_TRY(RetiredTasks tasks, retired_from_json(item));
+    session.retired.push_back(std::move(tasks));
   }
   return session;
 }

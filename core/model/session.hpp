@@ -63,12 +63,18 @@ struct Observed {
 enum class OperationKind { remove, backup };
 enum class OperationStep { stop, backup, verify, release_workload, release_volume, done };
 
-// Work in progress on a session that outlives a crash.
+enum class OperationOutcome { none, succeeded, failed, cancelled };  // none: it goes on
+
+// Work in progress on a session that outlives a crash. One at a time; a finished one (step done) stays until the next begins.
 struct Operation {
   std::string id;  // 8 hex digits
   OperationKind kind = OperationKind::remove;
   OperationStep step = OperationStep::stop;
+  OperationOutcome outcome = OperationOutcome::none;
+  std::string trigger = "delete";  // why its backup is made: "delete", "request", "schedule"
   std::int64_t attempt = 1;        // of the present step's task
+  std::int64_t failures = 0;       // so far; a delete's are the session's
+  bool live = false;               // a workload may write while its backup is taken
   bool skip_backup = false;        // asked for by an admin
   bool override_losses = false;    // an admin accepted what the backup had to skip
   std::string archive;             // the archive's name, chosen before its task starts
@@ -78,6 +84,23 @@ struct Operation {
   std::string reason;  // why it waits or failed last; CamelCase; empty: it goes on
   std::string message;
   bool operator==(const Operation&) const = default;
+};
+
+// Tasks of an operation that is over or was replaced: removed before anything else is done for the session. The last few are
+// remembered after that: a start that was still on its way may have come late.
+struct RetiredTasks {
+  std::string operation;
+  std::int64_t attempt = 1;  // the last; earlier ones may be left too
+  bool removed = false;
+  bool operator==(const RetiredTasks&) const = default;
+};
+
+// The newest verified backup that an operation of this session made.
+struct LastBackup {
+  std::string id;  // empty: none
+  std::int64_t at_us = 0;
+  bool live = false;  // a workload could write meanwhile
+  bool operator==(const LastBackup&) const = default;
 };
 
 struct Session {
@@ -98,6 +121,8 @@ struct Session {
   std::string message;
   Observed observed;
   std::optional<Operation> operation;
+  std::vector<RetiredTasks> retired;
+  LastBackup last_backup;
 
   std::int64_t queue_length = 0;  // chat messages that are not acknowledged
   std::int64_t failures = 0;      // consecutive; drives the backoff
@@ -119,8 +144,11 @@ struct Tombstone {
 [[nodiscard]] std::string_view to_string(Phase);
 [[nodiscard]] std::string_view to_string(OperationKind);
 [[nodiscard]] std::string_view to_string(OperationStep);
+[[nodiscard]] std::string_view to_string(OperationOutcome);
 [[nodiscard]] std::string_view to_string(ContractStatus);
 [[nodiscard]] ContractStatus contract_status(const Session&);
+// Whether an operation of the session is not done yet.
+[[nodiscard]] bool is_operating(const Session&);
 
 // Documents as stored. from_json: DATA_LOSS naming what is wrong; unknown members are ignored.
 [[nodiscard]] Json to_json(const Session&);

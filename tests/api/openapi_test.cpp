@@ -211,6 +211,13 @@ TEST_F(OpenApiTest, WhatTheHandlersAnswerIsAsDescribed) {
   expect_described("GET", "/session/{uuid}/messages", get(at + "/messages"));
   expect_described("GET", "/events", get("/events"));
   expect_described("GET", "/session/{uuid}/events", get(at + "/events"));
+  ASSERT_TRUE(until_phase(id, Phase::running));
+  expect_described("POST", "/session/{uuid}/backups", post(at + "/backups?dry_run=1"));
+  const Answer backup = post(at + "/backups");
+  ASSERT_EQ(backup.status, 202) << backup.body;
+  expect_described("POST", "/session/{uuid}/backups", backup);
+  expect_described("POST", "/session/{uuid}/backups", post(at + "/backups"));
+  expect_described("GET", "/operations/{id}", get(backup.json()["operation"].as_string()));
   world.user_writes(id);
   const Answer begun = call("DELETE", at, {kAdmin, "", {{"prefer", "respond-async"}}, "p"});
   expect_described("DELETE", "/session/{uuid}", begun);

@@ -89,6 +89,14 @@ class Harness {
     return wait<Engine::DeleteAnswer>(
         [&](Done<Engine::DeleteAnswer> done) { engine().remove(id, wishes, how, std::move(done)); });
   }
+  Result<SessionView> backup(const std::string& id, const CommandOptions& how = {}) {
+    return wait<SessionView>([&](Done<SessionView> done) { engine().backup(id, "request", how, std::move(done)); });
+  }
+  // The operation of the session once it is done.
+  Operation operated(const std::string& id) {
+    EXPECT_TRUE(until([&] { return view(id) && !is_operating(view(id)->session); }));
+    return view(id) && view(id)->session.operation ? *view(id)->session.operation : Operation{};
+  }
   Result<Tombstone> wait_deleted(const std::string& id, std::int64_t ms = 300'000) {
     return wait<Tombstone>([&](Done<Tombstone> done) { engine().wait_deleted(id, ms, std::move(done)); });
   }

@@ -378,6 +378,96 @@ TEST(PlannerDelete, TheReservationIsFreedBeforeTheTombstone) {
   EXPECT_EQ(name(plan(s, k, kNow, {})), "bury");
 }
 
+// ---- backups on demand ----
+
+Session backing_up(OperationStep where, Wanted wanted = Wanted::asleep) {
+  Session s = session(wanted);
+  s.phase = wanted == Wanted::asleep ? Phase::asleep : Phase::running;
+  s.operation = deleting(where).operation;
+  s.operation->kind = OperationKind::backup;
+  s.operation->live = wanted == Wanted::running;
+  return s;
+}
+
+struct BackupRow {
+  const char* what;
+  OperationStep where;
+  Wanted wanted;
+  WorkloadState workload;
+  std::optional<TaskState> task;
+  bool live_look;
+  const char* expected;
+};
+
+class PlannerBackup : public ::testing::TestWithParam<BackupRow> {};
+
+TEST_P(PlannerBackup, ChoosesTheStep) {
+  const BackupRow& row = GetParam();
+  Knowledge k = known(workspace(row.workload), row.live_look);
+  if (row.task) k.task = task(*row.task);
+  EXPECT_EQ(name(plan_settled(backing_up(row.where, row.wanted), k)), row.expected) << row.what;
+}
+
+constexpr auto kCopy = OperationStep::backup;
+constexpr auto kRead = OperationStep::verify;
+INSTANTIATE_TEST_SUITE_P(
+    Planner, PlannerBackup,
+    ::testing::Values(
+        BackupRow{"whether a task runs is not known", kCopy, Wanted::asleep, WorkloadState::none, {}, true, "observe_task"},
+        BackupRow{"begins with a live look", kCopy, Wanted::asleep, WorkloadState::none, TaskState::none, false, "observe"},
+        BackupRow{"at rest", kCopy, Wanted::asleep, WorkloadState::none, TaskState::none, true, "start_task"},
+        BackupRow{"beside a workload", kCopy, Wanted::running, WorkloadState::running, TaskState::none, true, "start_task"},
+        BackupRow{"not while it starts", kCopy, Wanted::running, WorkloadState::starting, TaskState::none, true, "wait"},
+        BackupRow{"not while it stops", kCopy, Wanted::asleep, WorkloadState::stopping, TaskState::none, true, "wait"},
+        BackupRow{"the workload first: a start", kCopy, Wanted::running, WorkloadState::none, TaskState::running, true, "apply"},
+        BackupRow{"the workload first: a failure", kCopy, Wanted::running, WorkloadState::failed, TaskState::running, true, "fail"},
+        BackupRow{"it is copied", kCopy, Wanted::asleep, WorkloadState::none, TaskState::running, true, "wait"},
+        BackupRow{"it was copied", kCopy, Wanted::asleep, WorkloadState::none, TaskState::succeeded, true, "record_backup"},
+        BackupRow{"it failed", kCopy, Wanted::asleep, WorkloadState::none, TaskState::failed, true, "fail"},
+        BackupRow{"a copy at rest and a workload: looked at", kCopy, Wanted::asleep, WorkloadState::running, TaskState::running, false,
+                  "observe"},
+        BackupRow{"a copy at rest and a workload", kCopy, Wanted::asleep, WorkloadState::running, TaskState::running, true, "fail"},
+        BackupRow{"the last attempt's task goes first", kRead, Wanted::asleep, WorkloadState::none, TaskState::none, true,
+                  "remove_tasks"},
+        BackupRow{"it was read", kRead, Wanted::asleep, WorkloadState::none, TaskState::succeeded, true, "record_verified"}));
+
+TEST(PlannerBackups, TasksOfWhatIsOverGoBeforeAnythingElse) {
+  for (Wanted wanted : {Wanted::running, Wanted::asleep, Wanted::deleted}) {
+    Session s = session(wanted);
+    s.retired.push_back({"0a111111", 2, true});
+    EXPECT_NE(name(plan(s, Knowledge{}, kNow, {})), "remove_retired");
+    s.retired.push_back({"0a222222", 1, false});
+    EXPECT_EQ(name(plan(s, Knowledge{}, kNow, {})), "remove_retired");
+  }
+}
+
+TEST(PlannerBackups, OneThatIsDoneIsNotTheEndOfADelete) {
+  Session s = backing_up(OperationStep::done);
+  s.wanted = Wanted::deleted;
+  Knowledge k = known(kStopped);
+  Step next = plan_settled(s, k);
+  ASSERT_EQ(name(next), "update");
+  EXPECT_EQ(std::get<step::Update>(next).next.operation->kind, OperationKind::remove);
+}
+
+TEST(PlannerBackups, FailuresAreTheOperationsOwnAndHaveAnEnd) {
+  Session s = backing_up(kCopy);
+  Knowledge k = known(kStopped);
+  k.task = task(TaskState::failed, "NoSpace");
+  Step next = plan_settled(s, k);
+  ASSERT_EQ(name(next), "fail");
+  EXPECT_TRUE(std::get<step::Fail>(next).operation);
+  EXPECT_EQ(std::get<step::Fail>(next).next.operation->attempt, 2);
+  EXPECT_NE(std::get<step::Fail>(next).next.operation->archive, s.operation->archive);
+  s.operation->failures = 9;
+  Step last = plan_settled(s, k);
+  ASSERT_EQ(name(last), "fail");
+  const Session& over = std::get<step::Fail>(last).next;
+  EXPECT_EQ(over.operation->outcome, OperationOutcome::failed);
+  EXPECT_EQ(over.operation->reason, "NoSpace");
+  ASSERT_EQ(over.retired.size(), 1U);
+}
+
 TEST(PlannerDelete, AHiccupIsNotABlockYet) {
   Session s = deleting(OperationStep::backup);
   s.operation->reason = "Unavailable";

@@ -22,11 +22,14 @@ Session full() {
   s.message = "the backup directory is full";
   s.observed = {1, true, "i1", {1000, 1 << 20}, "unix:/run/x", "CrashLoop", "exit 1", Json::object({{"network", "none"}})};
   s.operation =
-      Operation{"0a1b2c3d", OperationKind::remove, OperationStep::verify, 4, true, true, "a.zip", "b", Receipt{}, 5, "r", "m"};
+      Operation{"0a1b2c3d", OperationKind::remove, OperationStep::verify, OperationOutcome::failed, "schedule", 4, 3, true, true, true, "a.zip", "b",
+                Receipt{}, 5, "r", "m"};
   s.operation->receipt->archive = "a.zip";
   s.operation->receipt->session_id = s.id;
   s.operation->receipt->operation_id = s.operation->id;
   s.operation->receipt->skipped.push_back({"file", "unreadable", 2, "x"});
+  s.retired = {{"0a222222", 3, true}, {"0a333333", 1, false}};
+  s.last_backup = {"1823b3a8-20251115T035136Z", 12, true};
   s.queue_length = 9;
   s.failures = 8;
   s.next_attempt_at_us = 11;

@@ -190,6 +190,7 @@ void Run::act(Client& client) {
   if (dice < 65) return command(client, Wanted::running);
   if (dice < 75) return scale(client);
   if (dice < 80) return remove(client);
+  if (dice < 92) return backup(client);
 }
 
 // A command begins; who waits for its answer gives up at last.
@@ -250,6 +251,17 @@ void Run::scale(Client& client) {
     }
     client.busy = false;
     if (view) client.large = {up};
+  });
+}
+
+// It may be refused, fail or be cancelled; it must come to an end, and leave the session as it was wanted.
+void Run::backup(Client& client) {
+  Replica* replica = any_replica();
+  if (!replica) return;
+  const std::uint64_t turn = begin(client);
+  replica->engine().backup(client.id, "request", {}, [this, &client, turn](Result<SessionView> begun) {
+    if (begun) ++report_.backups;
+    if (client.turn == turn) client.busy = false;
   });
 }
 
@@ -397,6 +409,10 @@ bool Run::client_at_rest(Client& client, std::string& why) {
       return no("blocked: " + session.operation->reason);
     return no("still being deleted, at " + std::string(to_string(session.operation->step)));
   }
+  if (is_operating(session)) return no("its " + std::string(to_string(session.operation->kind)) + " is still under way");
+  for (const RetiredTasks& tasks : session.retired) {
+    if (!tasks.removed) return no("tasks of operation " + tasks.operation + " are not removed");
+  }
   if (platform != world_.platforms.end() && platform->second.volume && platform->second.volume->uid != session.volume.uid)
     return no("the uid of its volume is not recorded");
   const bool up = platform != world_.platforms.end() && platform->second.workload.state == WorkloadState::running;
@@ -492,6 +508,7 @@ void Run::check_end() {
                      std::string(to_string(session.wanted)));
     if (!client.large.count(session.wanted_size == EngineOptions{}.size_large))
       world_.violate("session " + client.id + ": an acknowledged scale is lost");
+    if (!session.last_backup.id.empty()) check_backup(session);
     if (session.queue_length != 0)
       world_.violate("session " + client.id + ": the empty queue is said to hold " + std::to_string(session.queue_length));
     for (const Sent& sent : client.sent) {
@@ -501,6 +518,18 @@ void Run::check_end() {
     if (!world_.get(documents::user_partition(client.user), documents::reservation_key(client.id)))
       world_.violate("session " + client.id + " has no reservation");
   }
+}
+
+// What a session says of its newest backup is true: it is in the catalogue, verified, and its archive reads back.
+void Run::check_backup(const Session& session) {
+  const std::string& id = session.last_backup.id;
+  auto document = world_.get(documents::backup_partition(session.id), documents::backup_key(id));
+  if (!document) return world_.violate("backup " + id + " is not in the catalogue");
+  const BackupRecord record = *documents::decode_backup(*document);
+  const auto archive = world_.archives.find(record.archive);
+  const bool whole = archive != world_.archives.end() && !archive->second.corrupt && archive->second.verified;
+  if (record.state != "verified" || !whole) world_.violate("backup " + id + " is said to be verified, and is not");
+  if (record.receipt.live != session.last_backup.live) world_.violate("backup " + id + " does not say whether it was live");
 }
 
 Report Run::go() {

@@ -34,7 +34,7 @@ struct Plan {
 
 struct Report {
   std::vector<std::string> violations;
-  std::uint64_t events = 0, calls = 0, crashes = 0, created = 0, deleted = 0, sent = 0, answered = 0, blocked = 0;
+  std::uint64_t events = 0, calls = 0, crashes = 0, created = 0, deleted = 0, sent = 0, answered = 0, blocked = 0, backups = 0;
 };
 
 class Run {
@@ -67,6 +67,7 @@ class Run {
   void act(Client& client);
   void command(Client& client, Wanted wanted);
   void scale(Client& client);
+  void backup(Client& client);
   void remove(Client& client);
   std::string blocked_by(const Client& client);  // the reason of a delete that is blocked; empty: it is not
   void send(Client& client);
@@ -79,6 +80,7 @@ class Run {
   bool client_at_rest(Client& client, std::string& why);
   void drain_queues();
   void check_end();
+  void check_backup(const Session& session);
   void run_until(std::int64_t until_ms);
 
   Plan plan_;

@@ -58,6 +58,7 @@ TEST(Simulation, EverySeedKeepsTheInvariantsAndConverges) {
     total.sent += report.sent;
     total.answered += report.answered;
     total.blocked += report.blocked;
+    total.backups += report.backups;
   }
   std::printf("%llu events, %llu crashes, %llu sessions made and %llu deleted, %llu messages sent, %llu acknowledgements\n",
               static_cast<unsigned long long>(total.events), static_cast<unsigned long long>(total.crashes),
@@ -66,6 +67,7 @@ TEST(Simulation, EverySeedKeepsTheInvariantsAndConverges) {
   EXPECT_GT(total.created, 0U);
   EXPECT_GT(total.deleted, 0U);
   EXPECT_GT(total.answered, 0U);
+  EXPECT_GT(total.backups, 0U);
 }
 
 // ---- the harness itself: with a bug in the world it must cry ----

@@ -402,6 +402,7 @@ void World::backup_ends(SimTask& task) {
   receipt.archive_sha256 = fingerprint(task.read, task.spec.archive);
   receipt.tree_hash = fingerprint(task.read, "");
   receipt.made_at_us = simulator.wall_us();
+  receipt.live = task.spec.live;
   receipt.empty_volume = task.read.empty() && task.skipped.empty();
   if (task.read.empty() && !task.skipped.empty()) receipt.files = 1;  // the root directory
   if (!task.skipped.empty()) {

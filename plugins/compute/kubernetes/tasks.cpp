@@ -13,6 +13,18 @@ const JobState* find_job(const SessionState& session, const std::string& operati
   return found == session.jobs.end() ? nullptr : &*found;
 }
 
+// A volume that one pod at a time may use cannot be read beside the workspace's own.
+void check_shared(const Json& claim, const Task& task) {
+  if (!task.live) return;
+  for (const Json& mode : claim["spec"]["accessModes"].items()) {
+    if (mode.str() != "ReadWriteOncePod") return;
+  }
+  throw sdk::Failure(ROOST_UNSUPPORTED, "volume " + task.volume.name +
+                                            " has the access mode ReadWriteOncePod: it cannot be backed up while the workspace runs. "
+                                            "Put the session to sleep first, or give new volumes the compute.config.access_mode "
+                                            "ReadWriteOnce");
+}
+
 }  // namespace
 
 Compute::TaskName Compute::TaskName::parse(std::string_view text) {
@@ -43,6 +55,7 @@ void Compute::check_task_volume(const sdk::Call& call, const Task& task) {
       volume.token == task.volume.token && (task.volume.uid.empty() || volume.uid == task.volume.uid) && !volume.deleting;
   if (!ours)
     throw sdk::Failure(ROOST_CONFLICT, "volume " + task.volume.name + " is not the one expected: its UID is " + volume.uid);
+  check_shared(outcome.object, task);
 }
 
 // A verify's Job has one name for all times: an earlier one makes room once it has ended.

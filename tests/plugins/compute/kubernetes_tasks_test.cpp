@@ -113,6 +113,29 @@ TEST_F(KubernetesTasks, AVerifyMakesRoomForTheNextOne) {
   EXPECT_EQ(second["receipt"]["operation_id"].str(), "0badcaff") << second.dump();
 }
 
+TEST_F(KubernetesTasks, ALiveBackupRunsOnTheWorkspacesNode) {
+  const auto compute = open(Json::object({{"access_mode", "ReadWriteOnce"}}));
+  const std::string uid = apply(*compute, spec("0000bee9", 1, "running"))["volume"]["uid"].str();
+  wait_ready(*compute, "0000bee9");
+  const Json backup = task("0000bee9", "backup", 1, uid).set("live", true);
+  start(*compute, backup);
+  const Json made = get(batch("jobs/backup-0000bee9-0badcafe"));
+  const Json& term = made["spec"]["template"]["spec"]["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+  ASSERT_EQ(term.items().size(), 1u) << made.dump();
+  EXPECT_EQ(term.items()[0]["topologyKey"].str(), "kubernetes.io/hostname");
+  EXPECT_EQ(term.items()[0]["labelSelector"]["matchLabels"]["app"].str(), "user-0000bee9");
+  EXPECT_EQ(wait_end(*compute, backup)["state"].str(), "succeeded");
+  forget(*compute, backup);
+}
+
+TEST_F(KubernetesTasks, AVolumeForOnePodIsNotBackedUpWhileItsWorkspaceRuns) {
+  const auto compute = open(Json::object({{"access_mode", "ReadWriteOncePod"}}));
+  const std::string uid = apply(*compute, spec("0000beea", 1, "running"))["volume"]["uid"].str();
+  const Json backup = task("0000beea", "backup", 1, uid).set("live", true);
+  EXPECT_EQ(code_of([&] { start(*compute, backup); }), ROOST_UNSUPPORTED);
+  EXPECT_FALSE(exists(batch("jobs/backup-0000beea-0badcafe")));
+}
+
 TEST_F(KubernetesTasks, TellsWhyATaskFailed) {
   const auto compute = open(Json::object({{"task", Json::object({{"command", Json::array({"fail"})}})}}));
   const Json backup = task("0000bee3", "backup", 1, sleeping(*compute, "0000bee3"));

@@ -1,0 +1,37 @@
+// Operations: how one begins, gives way and ends, as pure functions of the session's document. Its steps are the planner's.
+// Thread safety: pure functions.
+// Invariant: an operation that ends or is replaced leaves its tasks in `session.retired`, so that they are removed before
+// anything else is done for the session.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/result.hpp"
+#include "model/session.hpp"
+
+namespace roost::operations {
+
+inline constexpr std::int64_t kTries = 10;  // so many failures, and it ends as failed; a delete never does
+
+// CONFLICT, saying why, where no other operation can begin on the session now.
+[[nodiscard]] Status refuse_another(const Session& session);
+
+// Begins a backup of a session that is asleep or running. CONFLICT says why it cannot be. `id`: 8 hex digits.
+[[nodiscard]] Status begin_backup(Session& session, const std::string& id, const std::string& trigger, std::int64_t now_us);
+
+// Names the archive of the operation's next attempt: each writes one of its own, so that what an earlier one left behind is not
+// taken for this one's.
+void name_archive(const Session& session, Operation& operation, std::int64_t now_us);
+
+// The first of session.retired whose tasks are not removed yet; null: none.
+[[nodiscard]] const RetiredTasks* to_remove(const Session& session);
+// They are.
+void removed(Session& session, const RetiredTasks& tasks);
+
+// The operation under way, if any, is over. A delete never ends this way.
+void finish(Session& session, OperationOutcome outcome, std::string reason, std::string message);
+// Another one takes its place, or the session is woken.
+void cancel(Session& session, std::string message);
+
+}  // namespace roost::operations
