@@ -87,6 +87,9 @@ Result<Receipt> extract_archive(ArchiveSource& source, int root, const std::stri
 Result<Receipt> restore_archive(const TaskSpec& spec, TaskStorage& storage, TaskMonitor& monitor) {
   const FdOwner root(::open(spec.volume_path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!root) return Error{Code::denied, errno_error(errno, "cannot open the volume " + spec.volume_path).message, 0};
+  // What is restored gets the directory's owner, and a new volume may be root's.
+  if (spec.owner >= 0 && ::fchown(root.get(), static_cast<uid_t>(spec.owner), static_cast<gid_t>(spec.owner)) != 0)
+    return errno_error(errno, "cannot give the volume to its user");
   ROOST_TRY(const auto source, storage.source(spec.archive));
   ROOST_TRY(const auto ahead, ReadAheadSource::start(*source));
   ROOST_TRY(Receipt receipt, extract_archive(*ahead, root.get(), spec.operation, monitor));

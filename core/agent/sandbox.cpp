@@ -110,6 +110,7 @@ Result<SandboxSpec> SandboxSpec::parse(const Json& json) {
     return Error{Code::invalid, "sandbox.network: auto, none or host", 0};
   spec.network = network == "none" ? Network::none : network == "host" ? Network::host : Network::isolated;
   spec.trusted = json["trusted"].as_bool();
+  spec.restores = json["restores"].as_bool();
   spec.host_uid = json["host_uid"].as_int(-1);
   spec.block_host = json["block_host"].as_bool(true);
   spec.tmp_bytes = json["tmp_bytes"].as_int();

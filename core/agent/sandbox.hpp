@@ -30,6 +30,7 @@ struct SandboxSpec {
   // Ours: a task that reads foreign data with our own code. As root it keeps root's name and CAP_DAC_READ_SEARCH and nothing
   // else, for it reads files of any owner; everything else about it is the same.
   bool trusted = false;
+  bool restores = false;       // trusted, and it writes a user's files for him
   std::int64_t host_uid = -1;  // the unprivileged user and group on the host, where the supervisor is root; -1: its own
   std::vector<SandboxMount> mounts;
   std::vector<std::string> blocked;  // networks in CIDR notation (IPv4) that are unreachable from inside

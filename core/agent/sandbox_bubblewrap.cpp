@@ -61,6 +61,8 @@ std::vector<std::string> bubblewrap_arguments(const SandboxSpec& spec, const std
   if (arguments[0].empty()) arguments[0] = "bwrap";  // its absence is the exec's message
   if (spec.trusted && root) {
     add({"--cap-drop", "ALL", "--cap-add", "CAP_DAC_READ_SEARCH"});
+    if (spec.restores)
+      add({"--cap-add", "CAP_DAC_OVERRIDE", "--cap-add", "CAP_CHOWN", "--cap-add", "CAP_FOWNER", "--cap-add", "CAP_FSETID"});
   } else {
     add({"--unshare-user", "--uid", "1000", "--gid", "1000", "--disable-userns"});
   }

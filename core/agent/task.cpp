@@ -93,6 +93,7 @@ Result<TaskSpec> parse_task_spec(std::string_view text, TaskKind kind) {
   ROOST_TRY(const std::string name, document.get_string("kind"));
   spec.live = document["live"].as_bool();
   spec.exclusions = document["exclusions"].as_bool();
+  spec.owner = document["owner"].as_int(-1);
   spec.volume_uid = document["volume"]["uid"].as_string();
   spec.volume_path = document["volume_path"].as_string();
   const Json& plugin = document["backup"];

@@ -23,6 +23,7 @@ struct TaskSpec {
   std::string archive;
   std::string backup_id;
   std::string volume_uid;
+  std::int64_t owner = -1;  // of a restore: whose the volume's files become; -1: its directory's owner
   std::string volume_path;  // empty for verify
   std::string plugin_manifest;
   Json plugin_config;

@@ -160,6 +160,7 @@ Json operation_json(std::string_view session_id, const Operation& operation) {
                        {"trigger", operation.trigger},
                        {"live", operation.live},
                        {"backup_id", operation.backup_id.empty() ? Json() : Json(operation.backup_id)},
+                       {"restores", operation.source ? Json(operation.source->backup_id) : Json()},
                        {"attempt", operation.attempt},
                        {"started_at", time_or_null(operation.started_at_us)},
                        {"reason", operation.reason},
@@ -224,6 +225,14 @@ Json whole(const SessionSnapshot& snapshot, std::string_view workspace_url) {
                                    {"uid", session.volume.uid},
                                    {"generation", session.volume.generation},
                                    {"size_bytes", session.volume.size_bytes}}));
+  Json kept = Json::array();
+  for (const KeptVolume& volume : session.kept_volumes) {
+    kept.push(Json::object({{"name", volume.volume.name},
+                            {"uid", volume.volume.uid},
+                            {"backup_id", volume.receipt.backup_id},
+                            {"until", time_or_null(volume.until_us)}}));
+  }
+  body.set("kept_volumes", std::move(kept));
   body.set("protection", protection(session));
   body.set("operation", session.operation ? operation_json(session.id, *session.operation) : Json());
   body.set("last_backup_at", time_or_null(session.last_backup.at_us));

@@ -1,6 +1,6 @@
-// Api::Impl: the handlers, one file for each group of them: sessions.cpp, remove.cpp, restore.cpp, messages.cpp, service.cpp; who may call
-// which is in access.cpp. Thread safety: as api.hpp says. Handlers run on event loops or the pool, completions on the engine's
-// thread; what both need is copied, because the request ends with the handler.
+// Api::Impl: the handlers, one file for each group of them: sessions.cpp, remove.cpp, restore.cpp, messages.cpp, service.cpp; who
+// may call which is in access.cpp. Thread safety: as api.hpp says. Handlers run on event loops or the pool, completions on the
+// engine's thread; what both need is copied, because the request ends with the handler.
 #pragma once
 
 #include <atomic>
@@ -105,6 +105,10 @@ class Api::Impl {
   void operation(const Request&, const Responder&, const PrincipalView&);
   // restore.cpp
   void begin_backup(const Request&, const Responder&, const PrincipalView&);
+  void restore(const Request&, const Responder&, const PrincipalView&);
+  void restore_as_new(const Request&, const Responder&, const PrincipalView&);
+  // Calls `then` with the backup, where the caller may see it; else it is answered (404).
+  void with_source(const std::string& backup_id, const Responder&, const PrincipalView&, std::function<void(BackupRecord)> then);
   // messages.cpp
   void chat(const Request&, const Responder&, const PrincipalView&);
   void history(const Request&, const Responder&, const PrincipalView&);

@@ -84,6 +84,7 @@ struct Sessions {
   std::int64_t volume_bytes = 0;  // sessions.volume_size
   std::int64_t concurrent_starts = 0;
   std::int64_t concurrent_tasks = 0;
+  std::chrono::milliseconds kept_volume{};
   std::chrono::milliseconds tombstone{};
   std::chrono::milliseconds idempotency{};
 };

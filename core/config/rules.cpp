@@ -214,6 +214,7 @@ class Interpreter {
     out.volume_bytes = in.size("volume_size");
     out.concurrent_starts = in.whole("concurrent_starts");
     out.concurrent_tasks = in.whole("concurrent_tasks");
+    out.kept_volume = in.duration("kept_volume");
     out.tombstone = in.duration("tombstone");
     out.idempotency = in.duration("idempotency");
     const Reader chat(config_.tree["chat"]);

@@ -54,6 +54,7 @@ EngineOptions engine_options(const config::Config& config) {
   options.sessions_total = config.sessions.total;
   options.concurrent_starts = config.sessions.concurrent_starts;
   options.concurrent_tasks = config.sessions.concurrent_tasks;
+  options.kept_volume_ms = config.sessions.kept_volume.count();
   options.tombstone_ms = config.sessions.tombstone.count();
   options.idempotency_ms = config.sessions.idempotency.count();
   options.volume_bytes = config.sessions.volume_bytes;

@@ -55,7 +55,7 @@ void want_running(Session& session, std::int64_t now_us) {
   if (session.wanted == Wanted::running) return;
   session.wanted = Wanted::running;
   session.wake_count += 1;
-  operations::cancel(session, "the session was woken");
+  if (!awaits_restore(session)) operations::cancel(session, "the session was woken");
   begin_anew(session);
   if (session.phase != Phase::volume_lost) session.phase = session.volume.uid.empty() ? Phase::pending : Phase::starting;
 }
@@ -144,6 +144,29 @@ void Commands::backup(const std::string& id, const std::string& trigger, const C
     return operations::begin_backup(session, operation_id(session.id), trigger, context_.wall_us());
   };
   run(id, "backup", options, std::move(change), std::move(done));
+}
+
+void Commands::restore(const std::string& id, const BackupRecord& backup, const CommandOptions& options, Done<SessionView> done) {
+  auto change = [this, backup](Session& session) -> Status {
+    ROOST_CHECK(operations::refuse_source(backup));
+    if (backup.user_id != session.user_id)
+      return Error{Code::conflict, "backup " + backup.id + " is of another user's session: restore it as a new session", 0};
+    return operations::begin_restore(session, operation_id(session.id), operations::source_of(backup),
+                                     context_.ports.random->hex(16), context_.wall_us());
+  };
+  run(id, "restore " + backup.id, options, std::move(change), std::move(done));
+}
+
+void Commands::find_backup(const std::string& backup_id, Done<BackupRecord> done) {
+  const std::string session = backup_id.substr(0, 8);
+  const Error none{Code::not_found, "there is no backup " + backup_id, 0};
+  if (!valid_session_id(session) || backup_id.size() > 64) return done(none);
+  context_.get(documents::backup_partition(session), documents::backup_key(backup_id),
+               [none, done = std::move(done)](Result<Document> found) {
+                 if (!found && found.error().code == Code::not_found) return done(none);
+                 if (!found) return done(found.error());
+                 done(documents::decode_backup(*found));
+               });
 }
 
 void Commands::remove(const std::string& id, const DeleteOptions& wishes, const CommandOptions& options,

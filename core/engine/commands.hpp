@@ -1,6 +1,6 @@
-// Commands: sleep, wake, scale, backup, remove, touch: each writes what is wanted and nothing else. Also the questions about what was
-// deleted. An idempotency key is remembered in the same commit as the wish it came with.
-// Thread safety: the engine's thread only.
+// Commands: sleep, wake, scale, backup, remove, touch: each writes what is wanted and nothing else. Also the questions about what
+// was deleted. An idempotency key is remembered in the same commit as the wish it came with. Thread safety: the engine's thread
+// only.
 #pragma once
 
 #include <functional>
@@ -27,6 +27,8 @@ class Commands {
   void scale(const std::string& id, bool up, const CommandOptions& options, Done<SessionView> done);
   void remove(const std::string& id, const DeleteOptions& wishes, const CommandOptions& options, Done<Engine::DeleteAnswer> done);
   void backup(const std::string& id, const std::string& trigger, const CommandOptions& options, Done<SessionView> done);
+  void restore(const std::string& id, const BackupRecord& backup, const CommandOptions& options, Done<SessionView> done);
+  void find_backup(const std::string& backup_id, Done<BackupRecord> done);
   void touch(const std::string& id);
 
   void find_tombstone(const std::string& id, Done<Tombstone> done);

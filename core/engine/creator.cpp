@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/documents.hpp"
+#include "engine/operations.hpp"
 
 namespace roost {
 
@@ -20,12 +21,14 @@ Error is_full(std::int64_t limit, const char* whose) {
 
 }  // namespace
 
-void Creator::create(const std::string& user_id, const CommandOptions& options, Done<SessionView> done) {
+void Creator::create(const std::string& user_id, const CommandOptions& options, Done<SessionView> done,
+                     std::optional<Receipt> source) {
   if (Status valid = validate_user_id(user_id); !valid) return done(valid.error());
   auto job = std::make_shared<Job>();
   job->user_id = user_id;
   job->options = options;
   job->done = std::move(done);
+  job->source = std::move(source);
   job->partition = documents::user_partition(user_id);
   begin(job);
 }
@@ -71,7 +74,7 @@ void Creator::replay_missing(const JobPtr& job, const std::string& id) {
     context_.get(job->partition, documents::reservation_key(id), [this, job, id](Result<Document> reservation) {
       if (!reservation && reservation.error().code == Code::not_found) return read_user(job);
       if (!reservation) return job->done(reservation.error());
-      fill(job->session, id, job->user_id);
+      fill(job, id);
       insert(job);
     });
   });
@@ -118,10 +121,11 @@ void Creator::check_doubtful(const JobPtr& job) {
   });
 }
 
-void Creator::fill(Session& session, const std::string& id, const std::string& user_id) {
+void Creator::fill(const JobPtr& job, const std::string& id) {
+  Session& session = job->session;
   session = {};
   session.id = id;
-  session.user_id = user_id;
+  session.user_id = job->user_id;
   session.created_at_us = session.last_activity_us = context_.wall_us();
   session.wanted_size = context_.options.size_small;
   session.secret_nonce = context_.ports.random->hex(8);
@@ -129,6 +133,8 @@ void Creator::fill(Session& session, const std::string& id, const std::string& u
   session.volume.token = context_.ports.random->hex(16);
   session.volume.size_bytes = context_.options.volume_bytes;
   session.observed.size = session.wanted_size;
+  if (job->source)
+    operations::begin_restored(session, id.substr(0, 2) + context_.ports.random->hex(3), *job->source, context_.wall_us());
 }
 
 void Creator::choose(const JobPtr& job) {
@@ -139,7 +145,7 @@ void Creator::choose(const JobPtr& job) {
   }
   std::string id = context_.ports.random->hex(4);
   while (context_.reads.find(id)) id = context_.ports.random->hex(4);
-  fill(job->session, id, job->user_id);
+  fill(job, id);
   if (job->options.dry_run) {
     auto preview = std::make_shared<SessionSnapshot>();
     preview->session = job->session;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,7 +16,9 @@ namespace roost {
 class Creator {
  public:
   explicit Creator(Context& context) : context_(context) {}
-  void create(const std::string& user_id, const CommandOptions& options, Done<SessionView> done);
+  // `source`: its first volume is filled from that backup instead of made empty.
+  void create(const std::string& user_id, const CommandOptions& options, Done<SessionView> done,
+              std::optional<Receipt> source = std::nullopt);
   // Gives the place of a session in the user's cap back; a place that was given back already is success.
   void release(const std::string& user_id, const std::string& id, Done<void> done);
 
@@ -24,6 +27,7 @@ class Creator {
     std::string user_id;
     CommandOptions options;
     Done<SessionView> done;
+    std::optional<Receipt> source;
     std::string partition;
     Session session;
     std::optional<std::uint64_t> user_revision;
@@ -47,7 +51,7 @@ class Creator {
   void inserted(const JobPtr& job, const Error& error);
   void another_id(const JobPtr& job);
   void finish(const JobPtr& job, const Document& document);
-  void fill(Session& session, const std::string& id, const std::string& user_id);
+  void fill(const JobPtr& job, const std::string& id);
 
   Context& context_;
 };

@@ -7,6 +7,7 @@
 #include "engine/documents.hpp"
 #include "engine/follower.hpp"
 #include "engine/leader.hpp"
+#include "engine/operations.hpp"
 #include "engine/reconciler.hpp"
 #include "engine/sweep.hpp"
 #include "engine/writer.hpp"
@@ -219,9 +220,30 @@ void Engine::scale(std::string id, bool up, CommandOptions options, Done<Session
 }
 
 void Engine::backup(std::string id, std::string trigger, CommandOptions options, Done<SessionView> done) {
-  impl_->command<SessionView>(std::move(done), [impl = impl_.get(), id = std::move(id), trigger = std::move(trigger),
-                                                options = std::move(options)](Done<SessionView> then) {
-    impl->commands.backup(id, trigger, options, std::move(then));
+  impl_->command<SessionView>(
+      std::move(done), [impl = impl_.get(), id = std::move(id), trigger = std::move(trigger), options = std::move(options)](
+                           Done<SessionView> then) { impl->commands.backup(id, trigger, options, std::move(then)); });
+}
+
+void Engine::restore(std::string id, BackupRecord backup, CommandOptions options, Done<SessionView> done) {
+  impl_->command<SessionView>(std::move(done),
+                              [impl = impl_.get(), id = std::move(id), backup = std::move(backup), options = std::move(options)](
+                                  Done<SessionView> then) { impl->commands.restore(id, backup, options, std::move(then)); });
+}
+
+void Engine::restore_as_new(BackupRecord backup, std::string user_id, CommandOptions options, Done<SessionView> done) {
+  impl_->command<SessionView>(std::move(done), [impl = impl_.get(), backup = std::move(backup), user_id = std::move(user_id),
+                                                options = std::move(options)](Done<SessionView> then) mutable {
+    if (const Status refused = operations::refuse_source(backup); !refused) return then(refused.error());
+    // A key that was used for another backup, or for a plain create, is not this one's.
+    if (!options.idempotency_key.empty()) options.idempotency_key = "restore " + backup.id + " " + options.idempotency_key;
+    impl->creator.create(user_id, options, std::move(then), operations::source_of(backup));
+  });
+}
+
+void Engine::find_backup(std::string backup_id, Done<BackupRecord> done) {
+  impl_->command<BackupRecord>(std::move(done), [impl = impl_.get(), backup_id = std::move(backup_id)](Done<BackupRecord> then) {
+    impl->commands.find_backup(backup_id, std::move(then));
   });
 }
 
@@ -249,7 +271,10 @@ void Engine::find_operation(std::string operation_id, Done<Json> done) {
     impl->commands.find_operation(operation_id, [impl, then = std::move(then)](Result<Json> found) {
       if (!found) return then(std::move(found));
       if (const Task* task = impl->reconciler.task_of((*found)["session_id"].as_string())) {
-        found->set("progress", Json::object({{"bytes", task->progress_bytes}, {"files", task->progress_files}}));
+        Json progress = Json::object({{"bytes", task->progress_bytes}, {"files", task->progress_files}});
+        if ((*found)["step"].as_string() == to_string(OperationStep::fill))
+          progress.set("total_bytes", (*found)["source"]["bytes"]).set("total_files", (*found)["source"]["files"]);
+        found->set("progress", std::move(progress));
       }
       then(std::move(found));
     });

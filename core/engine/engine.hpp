@@ -33,6 +33,7 @@ struct EngineOptions {
   std::int64_t concurrent_starts = 64;
   std::int64_t concurrent_tasks = 8;
   std::int64_t task_stall_ms = 7LL * 3600 * 1000;  // a task that runs so long without visible progress is stopped and tried anew
+  std::int64_t kept_volume_ms = 7LL * 24 * 3600 * 1000;  // what a restore replaced is kept so long
   std::int64_t tombstone_ms = 30LL * 24 * 3600 * 1000;
   std::int64_t idempotency_ms = 24LL * 3600 * 1000;
   std::int64_t queue_max = 1000;   // unacknowledged chat messages of a session
@@ -123,6 +124,13 @@ class Engine {
   // Begins a backup, which is done beside whatever the session does; `trigger`: "request" or "schedule". A live one, of a session
   // that runs, never releases a volume. CONFLICT where it is neither asleep nor running, or another operation is under way.
   void backup(std::string id, std::string trigger, CommandOptions, Done<SessionView>);
+  // Begins to fill a new volume from the backup and to put it in the place of the session's. CONFLICT unless the session is
+  // asleep or its volume is lost, or where the backup is not verified or another user's.
+  void restore(std::string id, BackupRecord backup, CommandOptions, Done<SessionView>);
+  // A new session of that user, filled from the backup before it starts. As create(), and CONFLICT as above.
+  void restore_as_new(BackupRecord backup, std::string user_id, CommandOptions, Done<SessionView>);
+  // The catalogue's record. NOT_FOUND.
+  void find_backup(std::string backup_id, Done<BackupRecord>);
   // Begins the delete machine, or changes its options where it runs already. Answers as soon as that is recorded; for an id with
   // a tombstone: that tombstone. Its progress: on_deleted, operation(), events.
   struct DeleteAnswer {

@@ -28,9 +28,38 @@ std::int64_t time_of(const std::string& backup_id) {
 // A session as it must be for its files to be copied: at rest, or up.
 Status refuse_phase(const Session& session, const std::string& what) {
   if (session.phase == Phase::running || session.phase == Phase::asleep) return {};
+  return Error{
+      Code::conflict,
+      "session " + session.id + " is " + std::string(to_string(session.phase)) + "; " + what + " when it is running or asleep",
+      0};
+}
+
+// As large as the old one, or larger where the files need that: a file system takes its share.
+std::int64_t room_for(const Receipt& source, std::int64_t size_bytes) {
+  constexpr std::int64_t kMiB = std::int64_t{1} << 20, kGiB = std::int64_t{1} << 30, kPage = 4096;
+  const std::int64_t needed = source.bytes + source.bytes / 8 + source.files * kPage + 64 * kMiB;
+  return std::max(size_bytes, (needed + kGiB - 1) / kGiB * kGiB);
+}
+
+Operation restore_operation(const std::string& id, const Receipt& source, std::int64_t now_us) {
+  Operation operation;
+  operation.id = id;
+  operation.kind = OperationKind::restore;
+  operation.step = OperationStep::fill;
+  operation.trigger = "restore";
+  operation.source = source;
+  operation.started_at_us = now_us;
+  return operation;
+}
+
+Status refuse_restore(const Session& session) {
+  ROOST_CHECK(refuse_another(session));
+  const bool lost = session.phase == Phase::volume_lost;
+  if (lost || awaits_restore(session)) return {};
+  if (session.phase == Phase::asleep && !session.volume.uid.empty()) return {};
   return Error{Code::conflict,
-               "session " + session.id + " is " + std::string(to_string(session.phase)) + "; " + what +
-                   " when it is running or asleep",
+               "session " + session.id + " is " + std::string(to_string(session.phase)) +
+                   "; a backup is restored into a session that is asleep: put it to sleep first, or restore it as a new session",
                0};
 }
 
@@ -40,8 +69,8 @@ Status refuse_another(const Session& session) {
   if (session.wanted == Wanted::deleted) return Error{Code::conflict, "session " + session.id + " is being deleted", 0};
   if (!is_operating(session)) return {};
   return Error{Code::conflict,
-               "a " + std::string(to_string(session.operation->kind)) + " of session " + session.id + " is under way: operation " +
-                   session.operation->id,
+               "a " + std::string(to_string(session.operation->kind)) + " of session " + session.id +
+                   " is under way: operation " + session.operation->id,
                0};
 }
 
@@ -59,6 +88,57 @@ Status begin_backup(Session& session, const std::string& id, const std::string& 
   operation.started_at_us = now_us;
   name_archive(session, operation, now_us);
   session.operation = std::move(operation);
+  return {};
+}
+
+Status refuse_source(const BackupRecord& backup) {
+  if (backup.state == "verified" && backup.receipt.verified_at_us > 0) return {};
+  return Error{Code::conflict, "backup " + backup.id + " is " + backup.state + ": only a verified one is restored", 0};
+}
+
+Receipt source_of(const BackupRecord& backup) {
+  Receipt source = backup.receipt;
+  source.backup_id = backup.id;
+  return source;
+}
+
+Status begin_restore(Session& session, const std::string& id, const Receipt& source, const std::string& token,
+                     std::int64_t now_us) {
+  ROOST_CHECK(refuse_restore(session));
+  Operation operation = restore_operation(id, source, now_us);
+  Volume target = session.volume;
+  session.volume_generation = std::max(session.volume_generation, session.volume.generation) + 1;
+  target.generation = session.volume_generation;
+  target.name = "pvc-" + session.id + "-g" + std::to_string(target.generation);
+  target.token = token;
+  target.uid.clear();
+  target.size_bytes = room_for(source, target.size_bytes);
+  operation.target = std::move(target);
+  if (session.phase == Phase::asleep) {  // what is there is saved first
+    operation.step = OperationStep::backup;
+    name_archive(session, operation, now_us);
+  }
+  if (awaits_restore(session)) {
+    session.reason.clear();
+    session.message.clear();
+  }
+  session.operation = std::move(operation);
+  return {};
+}
+
+void begin_restored(Session& session, const std::string& id, const Receipt& source, std::int64_t now_us) {
+  session.volume.size_bytes = room_for(source, session.volume.size_bytes);
+  session.operation = restore_operation(id, source, now_us);
+  session.operation->target = session.volume;
+}
+
+std::string difference(const Receipt& source, const Receipt& read) {
+  if (read.archive != source.archive) return "another archive was read than the one that was asked for";
+  if (read.archive_sha256 != source.archive_sha256 || read.archive_bytes != source.archive_bytes)
+    return "the archive is not the one that was verified";
+  if (read.tree_hash != source.tree_hash) return "the archive's files are not those that were backed up";
+  if (read.files != source.files || read.bytes != source.bytes) return "other files were restored than were backed up";
+  if (read.verified_at_us <= 0) return "what was restored was not compared with the archive";
   return {};
 }
 
@@ -87,14 +167,32 @@ void removed(Session& session, const RetiredTasks& tasks) {
   while (session.retired.size() > kRemembered && session.retired.front().removed) session.retired.erase(session.retired.begin());
 }
 
+void explain_failed_restore(Session& session) {
+  session.failures = session.next_attempt_at_us = 0;
+  session.reason = "RestoreFailed";
+  session.message =
+      "the backup could not be restored, so the session has no files and is not started: " + session.operation->message;
+}
+
+bool is_own_discarded(const Session& session) {
+  return std::any_of(session.discarded_volumes.begin(), session.discarded_volumes.end(), [&](const Volume& volume) {
+    return volume.name == session.volume.name && volume.token == session.volume.token;
+  });
+}
+
 void finish(Session& session, OperationOutcome outcome, std::string reason, std::string message) {
   Operation& operation = *session.operation;
+  if (operation.target && outcome != OperationOutcome::succeeded) {
+    session.discarded_volumes.push_back(*operation.target);
+    session.spec_generation += 1;  // a start of its task that is still on its way is refused once this was applied
+  }
   session.retired.push_back({operation.id, operation.attempt});
   operation.step = OperationStep::done;
   operation.outcome = outcome;
   operation.failures = 0;
   operation.reason = std::move(reason);
   operation.message = std::move(message);
+  if (awaits_restore(session)) explain_failed_restore(session);
 }
 
 void cancel(Session& session, std::string message) {

@@ -107,11 +107,43 @@ Step plan_workload(const Session& session, const Knowledge& known, const PlanOpt
 
 bool no_workload(const Workspace& w) { return w.workload_state == WorkloadState::none; }
 
+bool is_fenced(const Session& session, const Knowledge& known) {
+  return std::max(known.workspace->generation, known.applied_generation) >= session.spec_generation;
+}
+
+namespace {
+
+const SeenVolume* named(const Workspace& w, const std::string& name) {
+  if (!w.volumes) return nullptr;
+  const auto found =
+      std::find_if(w.volumes->begin(), w.volumes->end(), [&](const SeenVolume& seen) { return seen.name == name; });
+  return found == w.volumes->end() ? nullptr : &*found;
+}
+
+const std::string& volume_uid(const Session& session, const Workspace& w) {
+  const SeenVolume* seen = named(w, session.volume.name);
+  return seen ? seen->uid : w.volume_uid;
+}
+
+}  // namespace
+
+const SeenVolume* find_volume(const Workspace& w, const Volume& volume) {
+  const SeenVolume* seen = named(w, volume.name);
+  return seen && seen->token == volume.token ? seen : nullptr;
+}
+
+VolumeState volume_state(const Session& session, const Workspace& w) {
+  if (!w.volumes) return w.volume_state;
+  if (!named(w, session.volume.name)) return VolumeState::missing;
+  return find_volume(w, session.volume) ? VolumeState::present : VolumeState::foreign;
+}
+
 VolumeVerdict judge_volume(const Session& session, const Workspace& w) {
-  if (w.volume_state == VolumeState::foreign) return VolumeVerdict::foreign;
+  const VolumeState state = volume_state(session, w);
+  if (state == VolumeState::foreign) return VolumeVerdict::foreign;
   if (never_made(session)) return VolumeVerdict::never_made;
-  if (w.volume_state == VolumeState::missing) return VolumeVerdict::lost;
-  return w.volume_uid == session.volume.uid ? VolumeVerdict::ours : VolumeVerdict::foreign;
+  if (state == VolumeState::missing) return VolumeVerdict::lost;
+  return volume_uid(session, w) == session.volume.uid ? VolumeVerdict::ours : VolumeVerdict::foreign;
 }
 
 Phase phase_of(const Session& session, const Workspace* workspace) {
@@ -124,6 +156,7 @@ Phase phase_of(const Session& session, const Workspace* workspace) {
   if (!workspace) return session.phase;
   const VolumeVerdict volume = judge_volume(session, *workspace);
   if (volume == VolumeVerdict::lost || volume == VolumeVerdict::foreign) return Phase::volume_lost;
+  if (awaits_restore(session)) return is_operating(session) ? Phase::pending : Phase::failed;
   const bool failed = workspace->workload_state == WorkloadState::failed;
   if (session.wanted == Wanted::asleep) {
     const bool gone = no_workload(*workspace) || (failed && workspace->generation >= session.spec_generation);
@@ -138,13 +171,18 @@ Phase phase_of(const Session& session, const Workspace* workspace) {
 Session reflect(const Session& session, const Knowledge& known) {
   const Workspace& w = *known.workspace;
   Session next = session;
-  if (next.volume.uid.empty() && known.adopted && w.volume_state == VolumeState::present) next.volume.uid = w.volume_uid;
+  // Of a session that is to be filled from a backup an apply makes none: what bears its token there is half filled.
+  const bool adopts =
+      next.volume.uid.empty() && known.adopted && !awaits_restore(session) && !operations::is_own_discarded(session);
+  if (adopts && volume_state(session, w) == VolumeState::present) next.volume.uid = volume_uid(session, w);
   // A document older than the platform (a store that was restored): its wishes must not be taken for stale ones.
   if (w.generation > next.spec_generation) next.spec_generation = w.generation + 1;
   next.observed = w.observed;
   if (no_workload(w))
     next.observed = Observed{.size = session.observed.size, .reason = w.observed.reason, .message = w.observed.message};
   next.phase = phase_of(next, &w);
+  const bool unrestored = next.wanted != Wanted::deleted && awaits_restore(next) && !is_operating(next);
+  if (unrestored && next.discarded_volumes.empty()) operations::explain_failed_restore(next);
   if (next.phase == Phase::volume_lost) {
     const bool foreign = judge_volume(next, w) == VolumeVerdict::foreign;
     next.reason = foreign ? reason::kVolumeForeign : reason::kVolumeLost;
@@ -179,15 +217,25 @@ Step plan(const Session& session, const Knowledge& known, std::int64_t now_us, c
   Session next = reflect(session, known);
   if (next != session) return step::Update{std::move(next)};
   if (session.wanted == Wanted::deleted) return plan_delete(session, known, now_us, options);
-  Step chosen = lost ? Step(step::Wait{kLostPollMs}) : plan_workload(session, known, options);
-  return is_operating(session) ? plan_beside(session, known, std::move(chosen), now_us, options) : chosen;
+  Step chosen = lost                      ? Step(step::Wait{kLostPollMs})
+                : awaits_restore(session) ? Step(step::Settled{})
+                                          : plan_workload(session, known, options);
+  if (lost || std::holds_alternative<step::Settled>(chosen)) {
+    if (auto instead = plan_discarded_volumes(session, known, true)) return *std::move(instead);
+  }
+  if (is_operating(session)) return plan_beside(session, known, std::move(chosen), now_us, options);
+  if (std::holds_alternative<step::Settled>(chosen)) {
+    if (auto instead = plan_kept_volumes(session, known, now_us, false)) return *std::move(instead);
+  }
+  return chosen;
 }
 
 const char* name_of(const Step& step) {
-  static constexpr const char* kNames[] = {
-      "observe",         "apply",         "start_task",      "observe_task",  "remove_tasks",     "remove_retired", "record_backup",
-      "record_verified", "check_archive", "remove_workload", "remove_volume", "free_reservation", "bury",           "update",
-      "fail",            "wait",          "settled"};
+  static constexpr const char* kNames[] = {"observe",       "apply",           "start_task",    "observe_task",
+                                           "remove_tasks",  "remove_retired",  "record_backup", "record_verified",
+                                           "check_archive", "remove_workload", "remove_volume", "free_reservation",
+                                           "bury",          "update",          "fail",          "wait",
+                                           "settled"};
   static_assert(std::size(kNames) == std::variant_size_v<Step>);
   return kNames[step.index()];
 }

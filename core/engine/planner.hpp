@@ -35,6 +35,7 @@ struct Knowledge {
   std::optional<Receipt> verified;     // what verify proved, once compared with what the backup wrote
   std::string mismatch;                // or how they differ
   Archive archive = Archive::unknown;  // is the object there, with the size that its receipt says?
+  std::string archive_name;            // which
   bool workload_released = false;
   bool reservation_freed = false;
 };
@@ -58,11 +59,15 @@ struct RemoveTasks {
 struct RemoveRetired {};   // of an operation that is over: operations::to_remove
 struct RecordBackup {};    // the catalogue learns what the backup task wrote
 struct RecordVerified {};  // compares it with what verify read, then the catalogue says verified
-struct CheckArchive {};
+struct CheckArchive {
+  Receipt receipt;
+};
 struct RemoveWorkload {
   std::string incarnation;
 };
-struct RemoveVolume {};
+struct RemoveVolume {
+  Volume volume;
+};
 struct FreeReservation {};
 struct Bury {};  // removes the session's documents and leaves a tombstone
 struct Update {
@@ -80,13 +85,14 @@ struct Settled {};  // as wanted: nothing until something changes
 
 }  // namespace step
 
-using Step = std::variant<step::Observe, step::Apply, step::StartTask, step::ObserveTask, step::RemoveTasks, step::RemoveRetired, step::RecordBackup,
-                          step::RecordVerified, step::CheckArchive, step::RemoveWorkload, step::RemoveVolume,
+using Step = std::variant<step::Observe, step::Apply, step::StartTask, step::ObserveTask, step::RemoveTasks, step::RemoveRetired,
+                          step::RecordBackup, step::RecordVerified, step::CheckArchive, step::RemoveWorkload, step::RemoveVolume,
                           step::FreeReservation, step::Bury, step::Update, step::Fail, step::Wait, step::Settled>;
 
 struct PlanOptions {
   std::int64_t poll_ms = 500;
-  std::int64_t settle_ms = 30'000;  // ready for so long: earlier failures are forgotten
+  std::int64_t settle_ms = 30'000;                            // ready for so long: earlier failures are forgotten
+  std::int64_t kept_volume_us = 7LL * 24 * 3600 * 1'000'000;  // how long what a restore replaced is kept
 };
 
 [[nodiscard]] Step plan(const Session&, const Knowledge&, std::int64_t now_us, const PlanOptions&);
@@ -101,7 +107,12 @@ struct PlanOptions {
 // The volume as this session may use it.
 enum class VolumeVerdict { ours, never_made, lost, foreign };
 [[nodiscard]] VolumeVerdict judge_volume(const Session&, const Workspace&);
+[[nodiscard]] VolumeState volume_state(const Session&, const Workspace&);  // of the one that the session names
+// That volume of the session, by name and token; null: it is not there.
+[[nodiscard]] const SeenVolume* find_volume(const Workspace&, const Volume&);
 [[nodiscard]] bool no_workload(const Workspace&);
+// The platform has heard of the session's generation, so that a start which is still on its way is refused.
+[[nodiscard]] bool is_fenced(const Session&, const Knowledge&);
 
 // Reasons, as they appear in the API.
 namespace reason {
@@ -119,6 +130,7 @@ inline constexpr const char* kStartLimit = "StartLimit";
 inline constexpr const char* kTaskLimit = "TaskLimit";
 inline constexpr const char* kTaskStalled = "TaskStalled";
 inline constexpr const char* kWorkloadShowedUp = "WorkloadShowedUp";
+inline constexpr const char* kUnsupported = "Unsupported";
 }  // namespace reason
 
 // The machine of an operation that removes its session (planner_delete.cpp). REQUIRES: knowledge.workspace.
@@ -128,6 +140,10 @@ inline constexpr const char* kWorkloadShowedUp = "WorkloadShowedUp";
 [[nodiscard]] Step plan_beside(const Session&, const Knowledge&, Step chosen, std::int64_t now_us, const PlanOptions&);
 // A workload that shows up during a copy at rest makes that worthless; nothing otherwise.
 [[nodiscard]] std::optional<Step> plan_disturbed(const Session&, const Knowledge&, std::int64_t now_us);
+// The release of volumes beside the session's own (planner_volumes.cpp); nothing where there is none to release now. `all`: a
+// delete, for which every kept one goes.
+[[nodiscard]] std::optional<Step> plan_kept_volumes(const Session&, const Knowledge&, std::int64_t now_us, bool all);
+[[nodiscard]] std::optional<Step> plan_discarded_volumes(const Session&, const Knowledge&, bool fence);
 // The document with what the observation tells; shared by both machines.
 [[nodiscard]] Session reflect(const Session&, const Knowledge&);
 

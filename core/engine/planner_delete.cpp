@@ -79,11 +79,6 @@ Step back_to_stop(const Session& session) {
 
 bool skips(const Session& session) { return session.operation->skip_backup; }
 
-// The platform has heard of this generation, so that a start which is still on its way is refused.
-bool fenced(const Session& session, const Knowledge& known) {
-  return std::max(known.workspace->generation, known.applied_generation) >= session.spec_generation;
-}
-
 Step plan_stop(const Session& session, const Knowledge& known, std::int64_t now_us, const PlanOptions& options) {
   const Workspace& w = *known.workspace;
   const VolumeVerdict volume = judge_volume(session, w);
@@ -94,12 +89,16 @@ Step plan_stop(const Session& session, const Knowledge& known, std::int64_t now_
     return step::RemoveWorkload{w.observed.incarnation};  // an apply cannot stop it: it may not touch this volume;
   }
   if (volume == VolumeVerdict::never_made) {
+    if (operations::is_own_discarded(session)) {  // what a restore began to fill, and no empty one in its place
+      if (auto instead = plan_discarded_volumes(session, known, true)) return *std::move(instead);
+    }
     if (!known.live) return step::Observe{true};
-    if (w.volume_state == VolumeState::missing && no_workload(w)) return go_to(session, OperationStep::release_workload);
+    if (volume_state(session, w) == VolumeState::missing && no_workload(w))
+      return go_to(session, OperationStep::release_workload);
     if (known.applied_generation >= session.spec_generation && !known.apply_due) return step::Wait{options.poll_ms};
     return step::Apply{false, true};  // finds it by our token; then it is an ordinary one
   }
-  if (no_workload(w) && fenced(session, known)) {
+  if (no_workload(w) && is_fenced(session, known)) {
     if (!known.live) return step::Observe{true};
     if (skips(session)) return go_to(session, OperationStep::release_workload);
     Session next = session;
@@ -221,8 +220,8 @@ Release judge_release(const Session& session, const Workspace& w) {
     case VolumeVerdict::foreign: return Release::foreign;
     case VolumeVerdict::never_made: break;
   }
-  return w.volume_state == VolumeState::missing ? Release::gone
-                                                : Release::stop;  // one was made meanwhile: it is dealt with as ours
+  return volume_state(session, w) == VolumeState::missing ? Release::gone
+                                                          : Release::stop;  // one was made meanwhile: it is dealt with as ours
 }
 
 Step plan_release_workload(const Session& session, const Knowledge& known, std::int64_t now_us) {
@@ -244,8 +243,12 @@ Step plan_release_workload(const Session& session, const Knowledge& known, std::
 
 Step plan_release_volume(const Session& session, const Knowledge& known, std::int64_t now_us) {
   if (auto instead = receipt_gate(session, now_us)) return *std::move(instead);
+  if (auto instead = plan_kept_volumes(session, known, now_us, true)) return *std::move(instead);
+  if (auto instead = plan_discarded_volumes(session, known, false)) return *std::move(instead);
   const bool needs_archive = !skips(session) && !session.volume.uid.empty();
-  if (needs_archive && known.archive == Knowledge::Archive::unknown) return step::CheckArchive{};
+  const Operation& operation = *session.operation;
+  const bool checked = operation.receipt && known.archive_name == operation.receipt->archive;
+  if (needs_archive && (known.archive == Knowledge::Archive::unknown || !checked)) return step::CheckArchive{*operation.receipt};
   if (!known.live) return step::Observe{true};
   Session next = session;
   switch (judge_release(session, *known.workspace)) {
@@ -259,7 +262,7 @@ Step plan_release_volume(const Session& session, const Knowledge& known, std::in
         return fail(begin_backup(session, now_us), reason::kArchiveMissing,
                     "the verified archive is not in the backup storage any more; a new backup is made");
       }
-      return step::RemoveVolume{};
+      return step::RemoveVolume{session.volume};
   }
   clear_reason(next);
   next.operation->step = OperationStep::done;
@@ -288,6 +291,8 @@ Step plan_delete(const Session& session, const Knowledge& known, std::int64_t no
     case OperationStep::verify: return plan_verify(session, known, now_us, options);
     case OperationStep::release_workload: return plan_release_workload(session, known, now_us);
     case OperationStep::release_volume: return plan_release_volume(session, known, now_us);
+    case OperationStep::fill:
+    case OperationStep::swap: return back_to_stop(session);  // a delete has no such step: somebody edited it
     case OperationStep::done: break;
   }
   return known.reservation_freed ? Step(step::Bury{}) : Step(step::FreeReservation{});

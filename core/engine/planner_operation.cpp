@@ -1,5 +1,6 @@
-// The operations that leave their session as it is wanted, beside what its workload does: a backup on demand or by schedule.
-// What fails is tried again a few times with a backoff of its own, then the operation ends; the session is never held up by it.
+// The operations that leave their session as it is wanted, beside what its workload does: a backup on demand or by schedule; a
+// restore, which saves what is there, fills a new volume, and puts it in the place of the old one by one commit. What fails is
+// tried again a few times with a backoff of its own, then the operation ends; the session is never held up by it.
 #include <algorithm>
 
 #include "engine/operations.hpp"
@@ -35,6 +36,7 @@ Step again(Session next, std::string why, std::string message) {
 // A copy from the beginning, into a new archive.
 Step copy_again(Session next, std::string why, std::string message, std::int64_t now_us) {
   next.operation->step = OperationStep::backup;
+  next.operation->receipt.reset();
   operations::name_archive(next, *next.operation, now_us);
   return again(std::move(next), std::move(why), std::move(message));
 }
@@ -83,6 +85,10 @@ Step plan_copy(const Session& session, const Knowledge& known, bool settled, std
   if (!settled) return step::Wait{options.poll_ms};  // the workload is on its way up or down
   if (!known.live) return step::Observe{true};
   if (operation.attempt > 1 && !known.previous_task_removed) return step::RemoveTasks{};
+  if (operation.kind == OperationKind::restore) {  // its receipt is to permit a release: at rest, and nothing may start
+    if (!no_workload(w)) return step::RemoveWorkload{w.observed.incarnation};
+    if (!is_fenced(session, known)) return step::Apply{false, false};
+  }
   if (operation.live == no_workload(w)) {  // put to sleep since it was asked for
     Session next = session;
     next.operation->live = !operation.live;
@@ -117,35 +123,133 @@ Step plan_reading(const Session& session, const Knowledge& known, std::int64_t n
   if (!known.verified) return step::RecordVerified{};
   Session next = session;
   next.operation->receipt = known.verified;
+  if (session.operation->kind == OperationKind::restore) {
+    const std::string blocker = release_blocker(*known.verified, session.operation->id, session.volume.uid, false);
+    if (!blocker.empty()) {
+      return give_up(
+          session, known.verified->skipped.empty() ? reason::kReceiptUnfit : reason::kFilesSkipped,
+          "what is there now cannot be saved whole, so it is not replaced: " + blocker + "; restore the backup as a new session");
+    }
+    next.operation->attempt += 1;
+    return go_to(std::move(next), OperationStep::fill);
+  }
   next.last_backup = {known.verified->backup_id.empty() ? session.operation->backup_id : known.verified->backup_id,
                       session.operation->started_at_us, session.operation->live};
   operations::finish(next, OperationOutcome::succeeded, "", "");
   return step::Update{std::move(next)};
 }
 
+// The archive or the place for it is no good: another attempt cannot be better.
+bool is_hopeless(const std::string& why) {
+  for (const char* reason : {"Corrupt", "NotFound", "Exists", "NoSpace", "InvalidTask", "Unsupported"}) {
+    if (why == reason) return true;
+  }
+  return false;
+}
+
+Step plan_filled(const Session& session, const Knowledge& known) {
+  const Operation& operation = *session.operation;
+  if (!known.task->receipt) return again(session, reason::kNoReceipt, "the restore task ended well but left no receipt");
+  if (std::string differs = operations::difference(*operation.source, *known.task->receipt); !differs.empty())
+    return give_up(session, reason::kReceiptMismatch, std::move(differs));
+  if (!known.live) return step::Observe{true};
+  const SeenVolume* filled = find_volume(*known.workspace, *operation.target);
+  if (!filled) return again(session, reason::kVolumeLost, "the volume that was filled is not there");
+  Session next = session;
+  next.operation->target->uid = filled->uid;
+  return go_to(std::move(next), OperationStep::swap);
+}
+
+Step plan_fill(const Session& session, const Knowledge& known, const PlanOptions& options) {
+  if (!known.task) return step::ObserveTask{};
+  const Task& task = *known.task;
+  switch (task.state) {
+    case TaskState::running:
+      return known.task_stalled ? again(session, reason::kTaskStalled, kStalled) : wait_for_task(session, task, options);
+    case TaskState::failed: {
+      const std::string why = task.reason.empty() ? "RestoreFailed" : task.reason;
+      const std::string message = "the backup could not be restored: " + task.message;
+      return is_hopeless(why) ? give_up(session, why, message) : again(session, why, message);
+    }
+    case TaskState::succeeded: return plan_filled(session, known);
+    case TaskState::none: break;
+  }
+  if (!no_workload(*known.workspace)) return step::Wait{options.poll_ms};
+  if (!known.live) return step::Observe{true};
+  if (!known.workspace->volumes)
+    return give_up(session, reason::kUnsupported, "the compute plugin cannot hold several volumes of a session");
+  if (session.operation->attempt > 1 && !known.previous_task_removed) return step::RemoveTasks{};
+  return step::StartTask{TaskKind::restore};
+}
+
+// The filled volume takes the place of the old one, which is kept with the receipt that was taken of it.
+Session swapped(Session next, bool keep, std::int64_t now_us, const PlanOptions& options) {
+  const Operation& operation = *next.operation;
+  if (keep) next.kept_volumes.push_back({next.volume, *operation.receipt, now_us + options.kept_volume_us});
+  next.volume = *operation.target;
+  next.spec_generation += 1;
+  next.last_backup = {operation.source->backup_id, now_us, operation.source->live};
+  next.reason.clear();
+  next.message.clear();
+  operations::finish(next, OperationOutcome::succeeded, "", "");
+  return next;
+}
+
+Step plan_swap(const Session& session, const Knowledge& known, std::int64_t now_us, const PlanOptions& options) {
+  const Operation& operation = *session.operation;
+  const Workspace& w = *known.workspace;
+  if (!known.tasks_removed) return step::RemoveTasks{true};
+  if (!known.live) return step::Observe{true};
+  if (!no_workload(w)) return step::Wait{options.poll_ms};
+  const SeenVolume* filled = find_volume(w, *operation.target);
+  if (!filled || filled->uid != operation.target->uid) {
+    Session next = session;
+    next.operation->step = OperationStep::fill;
+    return again(std::move(next), reason::kVolumeLost, "the volume that was filled is not there any more");
+  }
+  if (judge_volume(session, w) != VolumeVerdict::ours) return step::Update{swapped(session, false, now_us, options)};
+  if (!operation.receipt)  // a lost volume that came back: it may hold what nobody has saved
+    return copy_again(session, reason::kNoReceipt, "the volume of this session is there again and is saved first", now_us);
+  const std::string blocker = release_blocker(*operation.receipt, operation.id, session.volume.uid, false);
+  if (!blocker.empty()) return copy_again(session, reason::kReceiptUnfit, blocker + "; a new backup is made", now_us);
+  if (!is_fenced(session, known)) return step::Apply{false, false};
+  return step::Update{swapped(session, true, now_us, options)};
+}
+
 }  // namespace
 
 std::optional<Step> plan_disturbed(const Session& session, const Knowledge& known, std::int64_t now_us) {
   const Operation& operation = *session.operation;
-  if (operation.live || operation.step != OperationStep::backup || no_workload(*known.workspace)) return std::nullopt;
+  if (operation.live || no_workload(*known.workspace)) return std::nullopt;
+  constexpr const char* kCame = "a workload came while the files were at rest";
+  const bool copied = operation.kind == OperationKind::restore && (operation.receipt || operation.step == OperationStep::verify);
+  if (copied) {  // it may have written since
+    if (!known.live) return step::Observe{true};
+    return copy_again(session, reason::kWorkloadShowedUp, kCame, now_us);
+  }
+  if (operation.step != OperationStep::backup) return std::nullopt;
   if (!known.task) return step::ObserveTask{};
   if (known.task->state == TaskState::none) return std::nullopt;  // nothing was copied yet
   if (!known.live) return step::Observe{true};
-  return copy_again(session, reason::kWorkloadShowedUp, "a workload came while the files were copied at rest", now_us);
+  return copy_again(session, reason::kWorkloadShowedUp, kCame, now_us);
 }
 
 Step plan_beside(const Session& session, const Knowledge& known, Step chosen, std::int64_t now_us, const PlanOptions& options) {
   const bool settled = std::holds_alternative<step::Settled>(chosen);
   const auto* waits = std::get_if<step::Wait>(&chosen);
   if (!settled && !waits) return chosen;
-  const VolumeVerdict volume = judge_volume(session, *known.workspace);
-  if (volume != VolumeVerdict::ours) return give_up(session, reason::kVolumeLost, "the volume of this session is not there");
+  const OperationStep where = session.operation->step;
+  const bool saves = where == OperationStep::backup || where == OperationStep::verify;
+  if (saves && judge_volume(session, *known.workspace) != VolumeVerdict::ours)
+    return give_up(session, reason::kVolumeLost, "the volume of this session is not there");
   if (known.operation_wait_ms > 0) {
     return waits ? Step(step::Wait{std::min(waits->ms, known.operation_wait_ms)})
                  : Step(step::Wait{known.operation_wait_ms, true});
   }
-  Step next = session.operation->step == OperationStep::verify ? plan_reading(session, known, now_us, options)
-                                                               : plan_copy(session, known, settled, now_us, options);
+  Step next = where == OperationStep::backup   ? plan_copy(session, known, settled, now_us, options)
+              : where == OperationStep::verify ? plan_reading(session, known, now_us, options)
+              : where == OperationStep::fill   ? plan_fill(session, known, options)
+                                               : plan_swap(session, known, now_us, options);
   if (auto* both = std::get_if<step::Wait>(&next); both && waits) *both = step::Wait{std::min(waits->ms, both->ms)};
   return next;
 }

@@ -105,17 +105,25 @@ struct WorkspaceSpec {
 enum class VolumeState { missing, present, foreign };
 enum class WorkloadState { none, starting, running, stopping, failed };
 
+struct SeenVolume {  // one of a session's, as the platform has it
+  std::string name;
+  std::string token;  // empty: none can be read, so it is nobody's
+  std::string uid;
+  bool operator==(const SeenVolume&) const = default;
+};
+
 struct Workspace {  // what compute observes
   std::string id;
   VolumeState volume_state = VolumeState::missing;
   std::string volume_uid;
+  std::optional<std::vector<SeenVolume>> volumes;  // all of the session's; none: this platform tells of one only
   WorkloadState workload_state = WorkloadState::none;
   Observed observed;
   std::int64_t generation = 0;  // of the spec last applied; 0: unknown
   bool operator==(const Workspace&) const = default;
 };
 
-enum class TaskKind { backup, verify };
+enum class TaskKind { backup, verify, restore };
 enum class TaskState { none, running, succeeded, failed };
 
 struct TaskSpec {
@@ -123,11 +131,14 @@ struct TaskSpec {
   std::string operation;
   std::int64_t attempt = 1;
   TaskKind kind = TaskKind::backup;
-  Volume volume;      // of a backup; a verify uses none
+  Volume volume;      // that a backup reads or a restore fills; a verify uses none
   bool live = false;  // a workload may write while a backup is taken
   std::string archive;
   std::string backup_id;
   std::string user_id;
+  // Of a restore, which makes its volume: refused where a later generation was applied, or where there is no room for so much.
+  std::int64_t generation = 0;
+  std::int64_t bytes = 0;
 };
 
 struct Task {

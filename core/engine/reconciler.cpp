@@ -183,6 +183,7 @@ void Reconciler::process(Work& work) {
   bring_up_to_date(work, view->session);
   PlanOptions options;
   options.poll_ms = context_.options.poll_ms;
+  options.kept_volume_us = context_.options.kept_volume_ms * 1000;
   Step next = plan(view->session, work.known, context_.wall_us(), options);
   if (work.needs_live && !std::holds_alternative<step::Observe>(next)) {
     if (is_mutating(next)) next = step::Observe{true};

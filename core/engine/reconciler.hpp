@@ -44,13 +44,13 @@ class Reconciler {
     bool under_way = false;   // the platform does what was asked of it: a hint says when it pays to ask again
     bool parked = false;      // waits for a place among the starts or tasks
     std::int64_t applied_ms = 0, live_ms = 0, ready_since_ms = 0;
-    std::int64_t not_before_ms = 0;  // for what changes the world
+    std::int64_t not_before_ms = 0;            // for what changes the world
     std::int64_t operation_not_before_ms = 0;  // for the next attempt of an operation that is none of removal
-    std::int64_t hold_ms = 0;        // for anything: a backend is away
+    std::int64_t hold_ms = 0;                  // for anything: a backend is away
     std::int64_t misses = 0;       // calls that change something and failed in a row; a look that succeeds proves nothing of them
     std::int64_t look_misses = 0;  // looks that failed in a row
     std::int64_t operation_misses = 0;  // calls for such an operation that failed in a row
-    std::int64_t progress_ms = 0;  // when the running task was last seen to have moved; 0: none runs
+    std::int64_t progress_ms = 0;       // when the running task was last seen to have moved; 0: none runs
     Scheduler::TimerId timer = 0;
     Task last_task;
   };
@@ -100,10 +100,10 @@ class Reconciler {
   void record_backup(Work& work, const Session& session);
   void replace_record(Work& work, const std::string& partition, const BackupRecord& record);
   void record_verified(Work& work, const Session& session);
-  void check_archive(Work& work, const Session& session);
+  void check_archive(Work& work, const Receipt& receipt);
   void remove_workload(Work& work, const Session& session, const std::string& incarnation);
-  void remove_volume(Work& work, const SessionView& view);
-  void release_volume(Work& work, const Session& session);
+  void remove_volume(Work& work, const SessionView& view, const Volume& volume);
+  void release_volume(Work& work, const Volume& volume);
   void free_reservation(Work& work, const Session& session);
   void bury(Work& work, const Session& session, const std::string& prefix);
   void leave_tombstone(Work& work);

@@ -43,7 +43,9 @@ bool is_at_rest(const Session& session) {
 }
 
 // No attempt can do better: the request itself is refused.
-bool is_final(Code code) { return code == Code::unsupported || code == Code::invalid; }
+bool is_final(Code code, OperationKind kind) {
+  return code == Code::unsupported || code == Code::invalid || (code == Code::exhausted && kind == OperationKind::restore);
+}
 
 // An operation that ends by itself: what goes wrong with it is not the session's trouble.
 bool operates_apart(const Session& session) { return is_operating(session) && session.operation->kind != OperationKind::remove; }
@@ -86,9 +88,9 @@ void Reconciler::perform(Work& work, const SessionView& view, Step next) {
     void operator()(step::RemoveRetired&) const { self.remove_retired(work, session); }
     void operator()(step::RecordBackup&) const { self.record_backup(work, session); }
     void operator()(step::RecordVerified&) const { self.record_verified(work, session); }
-    void operator()(step::CheckArchive&) const { self.check_archive(work, session); }
+    void operator()(step::CheckArchive& s) const { self.check_archive(work, s.receipt); }
     void operator()(step::RemoveWorkload& s) const { self.remove_workload(work, session, s.incarnation); }
-    void operator()(step::RemoveVolume&) const { self.remove_volume(work, view); }
+    void operator()(step::RemoveVolume& s) const { self.remove_volume(work, view, s.volume); }
     void operator()(step::FreeReservation&) const { self.free_reservation(work, session); }
     void operator()(step::Bury&) const { self.bury(work, session, documents::message_prefix(session.id)); }
     void operator()(step::Update& s) const { self.commit(work, view->revision, std::move(s.next)); }
@@ -96,6 +98,7 @@ void Reconciler::perform(Work& work, const SessionView& view, Step next) {
     void operator()(step::Wait& s) const {
       self.arm(work, s.ms, [task = s.task](Work& w) {
         w.known.task.reset();
+        w.known.archive = Knowledge::Archive::unknown;
         if (!task) w.known.workspace.reset();
       });
     }
@@ -166,16 +169,16 @@ void Reconciler::operation_failed(Work& work, const char* what, const Error& err
   work.known.task.reset();
   work.known.live = false;
   if (disputed(error.code)) work.needs_live = true;
-  work.operation_not_before_ms =
-      context_.mono_ms() + std::max(error.retry_after_ms, context_.backoff_ms(work.operation_misses));
+  work.operation_not_before_ms = context_.mono_ms() + std::max(error.retry_after_ms, context_.backoff_ms(work.operation_misses));
   if (is_under_way(error) || (disputed(error.code) && work.operation_misses < 2)) return;  // a look first: it may be no failure
   Session next = view->session;
-  const std::string why = reason_of(error.code);
+  const bool no_room = error.code == Code::exhausted && next.operation->kind == OperationKind::restore;
+  const std::string why = no_room ? "NoSpace" : reason_of(error.code);
   const std::string message = std::string(what) + ": " + error.message;
   next.operation->failures += 1;
   next.operation->reason = why;
   next.operation->message = message;
-  if (is_final(error.code) || next.operation->failures >= operations::kTries)
+  if (is_final(error.code, next.operation->kind) || next.operation->failures >= operations::kTries)
     operations::finish(next, OperationOutcome::failed, why, message);
   context_.log(2, message, Json::object({{"id", work.id}, {"operation", next.operation->id}, {"reason", why}}));
   commit(work, view->revision, std::move(next));
@@ -299,12 +302,12 @@ void Reconciler::remove_workload(Work& work, const Session& session, const std::
 
 // The one call that cannot be taken back: what the store says now permits it, not what a replica that has just come to lead
 // remembers.
-void Reconciler::remove_volume(Work& work, const SessionView& view) {
-  auto read = [this, revision = view->revision](Work& w, Result<Document> found) {
+void Reconciler::remove_volume(Work& work, const SessionView& view, const Volume& volume) {
+  auto read = [this, volume, revision = view->revision](Work& w, Result<Document> found) {
     if (!found && found.error().code != Code::not_found) return look_failed(w, "read the session", found.error());
     SessionView latest = context_.reads.find(w.id);
     const bool same = found.ok() && latest && latest->revision == revision && found->revision == revision;
-    if (same && leader_.valid()) return release_volume(w, latest->session);
+    if (same && leader_.valid()) return release_volume(w, volume);
     w.known.live = false;
     writer_.refresh(w.id, step_done<SessionView>(w, [this](Work& again, Result<SessionView> refreshed) {
                       if (!refreshed) look_failed(again, "read the session", refreshed.error());
@@ -313,23 +316,23 @@ void Reconciler::remove_volume(Work& work, const SessionView& view) {
   context_.get(documents::partition(work.id), documents::session_key(work.id), step_done<Document>(work, std::move(read)));
 }
 
-void Reconciler::release_volume(Work& work, const Session& session) {
+void Reconciler::release_volume(Work& work, const Volume& volume) {
   context_.ports.compute->remove_volume(
-      session.id, session.volume, call_done<void>(work, [this](Work& w, Status removed) {
+      work.id, volume, call_done<void>(work, [this, name = volume.name](Work& w, Status removed) {
         w.known.workspace.reset();
         w.known.live = false;
         w.known.archive = Knowledge::Archive::unknown;
         if (removed) {
           w.misses = 0;
           w.not_before_ms = context_.mono_ms() + context_.options.poll_ms;  // should it be seen all the same
-          return context_.log(1, "released a volume", Json::object({{"id", w.id}}));
+          return context_.log(1, "released a volume", Json::object({{"id", w.id}, {"volume", name}}));
         }
         const Error error = removed.error();
         SessionView view = context_.reads.find(w.id);
-        if (error.code != Code::conflict || !view || !view->session.operation) return call_failed(w, "remove the volume", error);
+        if (error.code != Code::conflict || !view) return call_failed(w, "remove the volume", error);
         // Something still uses it: a task that a replica started late, perhaps.
         std::vector<RetiredTasks> tasks = view->session.retired;
-        tasks.push_back({view->session.operation->id, view->session.operation->attempt});
+        if (const auto& operation = view->session.operation) tasks.push_back({operation->id, operation->attempt});
         remove_all_tasks(w, std::move(tasks), [this, error](Work& again) { call_failed(again, "remove the volume", error); });
       }));
 }

@@ -58,6 +58,13 @@ void Reconciler::start_task(Work& work, const Session& session, TaskKind kind) {
   spec.archive = operation.archive;
   spec.backup_id = operation.backup_id;
   spec.user_id = session.user_id;
+  if (kind == TaskKind::restore) {
+    spec.volume = *operation.target;
+    spec.archive = operation.source->archive;
+    spec.backup_id = operation.source->backup_id;
+    spec.generation = session.spec_generation;
+    spec.bytes = operation.source->bytes;
+  }
   context_.ports.compute->task_start(std::move(spec), call_done<Task>(work, [this](Work& w, Result<Task> started) {
                                        if (!started) {
                                          give_place(tasks_, w.id);
@@ -99,14 +106,14 @@ void Reconciler::remove_tasks(Work& work, const std::string& operation, std::int
     then(work, {});
     return enqueue(work.id);
   }
-  context_.ports.compute->task_remove(
-      work.id, operation, first, call_done<void>(work, [this, operation, first, last, then](Work& w, Status removed) {
-        if (!removed) return then(w, removed.error());
-        if (first < last) return remove_tasks(w, operation, first + 1, last, then);
-        w.known.live = false;
-        give_place(tasks_, w.id);
-        then(w, {});
-      }));
+  context_.ports.compute->task_remove(work.id, operation, first,
+                                      call_done<void>(work, [this, operation, first, last, then](Work& w, Status removed) {
+                                        if (!removed) return then(w, removed.error());
+                                        if (first < last) return remove_tasks(w, operation, first + 1, last, then);
+                                        w.known.live = false;
+                                        give_place(tasks_, w.id);
+                                        then(w, {});
+                                      }));
 }
 
 // ---- receipts -----------------------------------------------------------------------------------------------------------
@@ -191,12 +198,12 @@ void Reconciler::record_verified(Work& work, const Session& session) {
                }));
 }
 
-void Reconciler::check_archive(Work& work, const Session& session) {
-  const Receipt receipt = *session.operation->receipt;
+void Reconciler::check_archive(Work& work, const Receipt& receipt) {
   auto checked = step_done<BackupStorage::Object>(work, [this, receipt](Work& w, Result<BackupStorage::Object> object) {
     if (!object && object.error().code != Code::not_found) return operation_failed(w, "look for the archive", object.error());
     const bool right = object.ok() && object->size == receipt.archive_bytes;
     w.known.archive = right ? Knowledge::Archive::right : Knowledge::Archive::wrong;
+    w.known.archive_name = receipt.archive;
   });
   context_.ports.backup->stat(receipt.archive, context_.counted<BackupStorage::Object>(context_.backup_ok, std::move(checked)));
 }

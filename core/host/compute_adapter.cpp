@@ -130,10 +130,9 @@ void ComputeAdapter::remove_volume(std::string id, Volume volume, Done<void> don
 void ComputeAdapter::task_start(TaskSpec spec, Done<Task> done) {
   auto answer = posted(scheduler_, std::move(done));
   const std::shared_ptr<OpenPlugin> backup = backup_.current();
-  auto describe =
-      [manifest = backup->manifest, secrets = backup->secrets,
-       request = Json::object({{"kind", spec.kind == TaskKind::backup ? "backup" : "verify"}, {"archive", spec.archive}}).dump()](
-          WorkerCall& call) -> Result<Json> {
+  auto describe = [manifest = backup->manifest, secrets = backup->secrets,
+                   request = Json::object({{"kind", to_string(spec.kind)}, {"archive", spec.archive}}).dump()](
+                      WorkerCall& call) -> Result<Json> {
     ROOST_CHECK(call.invoke(kOneDocument, [&](auto* instance, auto* raw, auto* sink, auto* error) {
       return call.plugin().backup.describe(instance, raw, to_bytes(request), sink, error);
     }));

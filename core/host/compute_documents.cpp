@@ -21,6 +21,7 @@ Result<Enum> named(const Json& value, const std::array<const char*, N>& names, c
 
 constexpr std::array<const char*, 3> kVolumeStates{"missing", "present", "foreign"};
 constexpr std::array<const char*, 5> kWorkloadStates{"none", "starting", "running", "stopping", "failed"};
+constexpr std::array<const char*, 3> kTaskKinds{"backup", "verify", "restore"};
 constexpr std::array<const char*, 4> kTaskStates{"none", "running", "succeeded", "failed"};
 
 Json volume_json(const Volume& volume) {
@@ -47,6 +48,8 @@ Observed observed_from(const Json& document, WorkloadState state) {
 
 }  // namespace
 
+const char* to_string(TaskKind kind) { return kTaskKinds[static_cast<std::size_t>(kind)]; }
+
 Json to_json(const WorkspaceSpec& spec) {
   Json volume = volume_json(spec.volume);
   volume.set("create", spec.create_volume).set("size_bytes", spec.volume.size_bytes);
@@ -68,6 +71,14 @@ Result<Workspace> workspace_from_json(const Json& document) {
   workspace.generation = generation.as_int();
   workspace.volume_uid = document["volume"]["uid"].as_string();
   workspace.observed = observed_from(document, workspace.workload_state);
+  if (const Json* volumes = document.find("volumes")) {
+    workspace.volumes.emplace();
+    for (const Json& each : volumes->items()) {
+      SeenVolume seen{each["name"].as_string(), each["token"].as_string(), each["uid"].as_string()};
+      if (seen.name.empty()) return wrong("volumes", "volumes with a name");
+      workspace.volumes->push_back(std::move(seen));
+    }
+  }
   if (workspace.volume_state == VolumeState::present && workspace.volume_uid.empty())
     return wrong("volume.uid", "given for a volume that is present");
   return workspace;
@@ -76,8 +87,12 @@ Result<Workspace> workspace_from_json(const Json& document) {
 Json to_json(const TaskSpec& spec, Json backup) {
   Json document =
       Json::object({{"id", spec.id}, {"user_id", spec.user_id}, {"operation", spec.operation}, {"attempt", spec.attempt}});
-  document.set("kind", spec.kind == TaskKind::backup ? "backup" : "verify");
-  if (spec.kind == TaskKind::backup) document.set("volume", volume_json(spec.volume)).set("live", spec.live);
+  document.set("kind", to_string(spec.kind));
+  if (spec.kind != TaskKind::verify) document.set("volume", volume_json(spec.volume)).set("live", spec.live);
+  if (spec.kind == TaskKind::restore) {
+    document.set("volume", volume_json(spec.volume).set("create", true).set("size_bytes", spec.volume.size_bytes));
+    document.set("generation", spec.generation).set("bytes", spec.bytes);
+  }
   document.set("archive", spec.archive).set("backup_id", spec.backup_id).set("backup", std::move(backup));
   return document;
 }

@@ -12,6 +12,7 @@
 namespace roost {
 
 [[nodiscard]] Json to_json(const WorkspaceSpec& spec);
+[[nodiscard]] const char* to_string(TaskKind kind);
 // INVALID, naming the member, for a document that the schema does not allow.
 [[nodiscard]] Result<Workspace> workspace_from_json(const Json& document);
 

@@ -11,9 +11,9 @@ namespace {
 constexpr std::array kWanted{Wanted::running, Wanted::asleep, Wanted::deleted};
 constexpr std::array kPhases{Phase::pending,  Phase::starting,       Phase::running,     Phase::stopping, Phase::asleep,
                              Phase::deleting, Phase::delete_blocked, Phase::volume_lost, Phase::failed};
-constexpr std::array kKinds{OperationKind::remove, OperationKind::backup};
-constexpr std::array kSteps{OperationStep::stop,           OperationStep::backup,
-                            OperationStep::verify,         OperationStep::release_workload,
+constexpr std::array kKinds{OperationKind::remove, OperationKind::backup, OperationKind::restore};
+constexpr std::array kSteps{OperationStep::stop,           OperationStep::backup, OperationStep::verify,
+                            OperationStep::fill,           OperationStep::swap,   OperationStep::release_workload,
                             OperationStep::release_volume, OperationStep::done};
 constexpr std::array kOutcomes{OperationOutcome::none, OperationOutcome::succeeded, OperationOutcome::failed,
                                OperationOutcome::cancelled};
@@ -45,6 +45,20 @@ Result<Volume> volume_from_json(const Json& document) {
   volume.size_bytes = fields.number("size_bytes", volume.size_bytes);
   ROOST_CHECK(fields.status());
   return volume;
+}
+
+Json to_json(const KeptVolume& kept) {
+  return Json::object({{"volume", to_json(kept.volume)}, {"receipt", to_json(kept.receipt)}, {"until_us", kept.until_us}});
+}
+
+Result<KeptVolume> kept_volume_from_json(const Json& document) {
+  Fields fields(document, "kept_volume");
+  KeptVolume kept;
+  kept.until_us = fields.number("until_us");
+  ROOST_CHECK(fields.status());
+  ROOST_TRY(kept.volume, volume_from_json(document["volume"]));
+  ROOST_TRY(kept.receipt, receipt_from_json(document["receipt"]));
+  return kept;
 }
 
 Json to_json(const Observed& observed) {
@@ -121,6 +135,7 @@ std::string_view to_string(OperationKind kind) {
   switch (kind) {
     case OperationKind::remove: return "delete";
     case OperationKind::backup: return "backup";
+    case OperationKind::restore: return "restore";
   }
   return "";
 }
@@ -130,6 +145,8 @@ std::string_view to_string(OperationStep step) {
     case OperationStep::stop: return "stop";
     case OperationStep::backup: return "backup";
     case OperationStep::verify: return "verify";
+    case OperationStep::fill: return "fill";
+    case OperationStep::swap: return "swap";
     case OperationStep::release_workload: return "release_workload";
     case OperationStep::release_volume: return "release_volume";
     case OperationStep::done: return "done";
@@ -167,6 +184,11 @@ ContractStatus contract_status(const Session& session) {
 
 bool is_operating(const Session& session) { return session.operation && session.operation->step != OperationStep::done; }
 
+bool awaits_restore(const Session& session) {
+  return session.volume.uid.empty() && session.operation && session.operation->kind == OperationKind::restore &&
+         session.operation->outcome != OperationOutcome::succeeded;
+}
+
 Json to_json(const Size& size) { return Json::object({{"cpu_millis", size.cpu_millis}, {"memory_bytes", size.memory_bytes}}); }
 
 Json to_json(const Operation& operation) {
@@ -186,6 +208,8 @@ Json to_json(const Operation& operation) {
                             {"reason", operation.reason},
                             {"message", operation.message}});
   if (operation.receipt) json.set("receipt", to_json(*operation.receipt));
+  if (operation.source) json.set("source", to_json(*operation.source));
+  if (operation.target) json.set("target", to_json(*operation.target));
   return json;
 }
 
@@ -211,6 +235,12 @@ Result<Operation> operation_from_json(const Json& document) {
   if (const Json* receipt = fields.find("receipt")) {
     ROOST_TRY(operation.receipt, receipt_from_json(*receipt));
   }
+  if (const Json* source = fields.find("source")) {
+    ROOST_TRY(operation.source, receipt_from_json(*source));
+  }
+  if (const Json* target = fields.find("target")) {
+    ROOST_TRY(operation.target, volume_from_json(*target));
+  }
   return operation;
 }
 
@@ -234,6 +264,13 @@ Json to_json(const Session& session) {
                             {"next_attempt_at_us", session.next_attempt_at_us}});
   if (session.operation) json.set("operation", to_json(*session.operation));
   if (!session.last_backup.id.empty()) json.set("last_backup", to_json(session.last_backup));
+  if (session.volume_generation != 0) json.set("volume_generation", session.volume_generation);
+  Json kept = Json::array();
+  for (const KeptVolume& volume : session.kept_volumes) kept.push(to_json(volume));
+  if (!session.kept_volumes.empty()) json.set("kept_volumes", std::move(kept));
+  Json discarded = Json::array();
+  for (const Volume& volume : session.discarded_volumes) discarded.push(to_json(volume));
+  if (!session.discarded_volumes.empty()) json.set("discarded_volumes", std::move(discarded));
   if (session.retired.empty()) return json;
   Json retired = Json::array();
   for (const RetiredTasks& tasks : session.retired)
@@ -271,6 +308,16 @@ Result<Session> session_from_json(const Json& document) {
   }
   if (const Json* backup = fields.find("last_backup")) {
     ROOST_TRY(session.last_backup, last_backup_from_json(*backup));
+  }
+  session.volume_generation = fields.number("volume_generation");
+  ROOST_CHECK(fields.status());
+  for (const Json& item : document["kept_volumes"].items()) {
+    ROOST_TRY(KeptVolume kept, kept_volume_from_json(item));
+    session.kept_volumes.push_back(std::move(kept));
+  }
+  for (const Json& item : document["discarded_volumes"].items()) {
+    ROOST_TRY(Volume volume, volume_from_json(item));
+    session.discarded_volumes.push_back(std::move(volume));
   }
   for (const Json& item : document["retired"].items()) {
     ROOST_TRY(RetiredTasks tasks, retired_from_json(item));

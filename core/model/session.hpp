@@ -60,8 +60,8 @@ struct Observed {
   bool operator==(const Observed&) const = default;
 };
 
-enum class OperationKind { remove, backup };
-enum class OperationStep { stop, backup, verify, release_workload, release_volume, done };
+enum class OperationKind { remove, backup, restore };
+enum class OperationStep { stop, backup, verify, fill, swap, release_workload, release_volume, done };
 
 enum class OperationOutcome { none, succeeded, failed, cancelled };  // none: it goes on
 
@@ -71,7 +71,7 @@ struct Operation {
   OperationKind kind = OperationKind::remove;
   OperationStep step = OperationStep::stop;
   OperationOutcome outcome = OperationOutcome::none;
-  std::string trigger = "delete";  // why its backup is made: "delete", "request", "schedule"
+  std::string trigger = "delete";  // why its backup is made: "delete", "request", "schedule", "restore"
   std::int64_t attempt = 1;        // of the present step's task
   std::int64_t failures = 0;       // so far; a delete's are the session's
   bool live = false;               // a workload may write while its backup is taken
@@ -80,6 +80,8 @@ struct Operation {
   std::string archive;             // the archive's name, chosen before its task starts
   std::string backup_id;           // of the catalogue record
   std::optional<Receipt> receipt;  // set by verify only
+  std::optional<Receipt> source;   // of the backup that is restored
+  std::optional<Volume> target;    // which a restore fills; its uid is known once it is filled
   std::int64_t started_at_us = 0;
   std::string reason;  // why it waits or failed last; CamelCase; empty: it goes on
   std::string message;
@@ -103,6 +105,14 @@ struct LastBackup {
   bool operator==(const LastBackup&) const = default;
 };
 
+// What a restore replaced: released after a while, and only against the receipt that was taken of it before.
+struct KeptVolume {
+  Volume volume;
+  Receipt receipt;
+  std::int64_t until_us = 0;
+  bool operator==(const KeptVolume&) const = default;
+};
+
 struct Session {
   std::string id;  // 8 lower-case hex digits; "uuid" in the API
   std::string user_id;
@@ -116,6 +126,9 @@ struct Session {
   std::int64_t wake_count = 0;
 
   Volume volume;
+  std::int64_t volume_generation = 0;  // the highest that a volume of it was ever named with
+  std::vector<KeptVolume> kept_volumes;
+  std::vector<Volume> discarded_volumes;  // a restore that came to nothing began to fill them: they hold copies only
   Phase phase = Phase::pending;
   std::string reason;  // why the phase is what it is, where that needs saying
   std::string message;
@@ -149,6 +162,8 @@ struct Tombstone {
 [[nodiscard]] ContractStatus contract_status(const Session&);
 // Whether an operation of the session is not done yet.
 [[nodiscard]] bool is_operating(const Session&);
+// Whether it was made from a backup and has no volume yet: nothing is started, and no empty one is made for it.
+[[nodiscard]] bool awaits_restore(const Session&);
 
 // Documents as stored. from_json: DATA_LOSS naming what is wrong; unknown members are ignored.
 [[nodiscard]] Json to_json(const Session&);

@@ -24,11 +24,6 @@ class Backup : public ::testing::Test {
   bool until_tidy(const std::string& id) {
     return h.until([&] { return h.world.tasks.empty() && !is_operating(h.view(id)->session); });
   }
-  BackupRecord record(const std::string& id, const std::string& backup) {
-    auto found = h.world.get(documents::backup_partition(id), documents::backup_key(backup));
-    EXPECT_TRUE(found.ok());
-    return found.ok() ? *documents::decode_backup(*found) : BackupRecord{};
-  }
   Harness h;
 };
 
@@ -44,7 +39,7 @@ TEST_F(Backup, OfASleepingSessionIsVerifiedAndLeavesItAsleep) {
   ASSERT_TRUE(done.receipt);
   EXPECT_EQ(release_blocker(*done.receipt, done.id, h.view(id)->session.volume.uid, false), "");
   EXPECT_EQ(h.view(id)->session.last_backup.id, done.backup_id);
-  const BackupRecord kept = record(id, done.backup_id);
+  const BackupRecord kept = h.record(done.backup_id);
   EXPECT_EQ(kept.state, "verified");
   EXPECT_EQ(h.world.archives[kept.archive].content, h.world.platforms[id].volume->written);
   EXPECT_TRUE(until_tidy(id)) << "its tasks are removed";
@@ -59,7 +54,7 @@ TEST_F(Backup, OfARunningSessionIsLiveAndNeverReleasesAVolume) {
   EXPECT_EQ(done.outcome, OperationOutcome::succeeded);
   EXPECT_TRUE(done.receipt->live);
   EXPECT_NE(release_blocker(*done.receipt, done.id, h.view(id)->session.volume.uid, true), "");
-  EXPECT_TRUE(record(id, done.backup_id).receipt.live);
+  EXPECT_TRUE(h.record(done.backup_id).receipt.live);
   EXPECT_TRUE(h.view(id)->session.last_backup.live);
   EXPECT_EQ(h.phase(id), Phase::running);
   EXPECT_EQ(h.view(id)->session.observed.incarnation, incarnation);
@@ -144,10 +139,10 @@ TEST_F(Backup, ThatKeepsFailingEndsWithTheReasonAndHoldsUpNobody) {
   const std::string id = h.create_running();
   h.world.troubled = true;
   h.world.faults = {};
-  for (double* chance : {&h.world.faults.unavailable, &h.world.faults.lost_answer, &h.world.faults.lost_request, &h.world.faults.late,
-                         &h.world.faults.slow, &h.world.faults.bad_start, &h.world.faults.task_killed, &h.world.faults.task_vanishes,
-                         &h.world.faults.task_hangs, &h.world.faults.stale_result, &h.world.faults.cancelled_watch,
-                         &h.world.faults.expired_watch})
+  for (double* chance :
+       {&h.world.faults.unavailable, &h.world.faults.lost_answer, &h.world.faults.lost_request, &h.world.faults.late,
+        &h.world.faults.slow, &h.world.faults.bad_start, &h.world.faults.task_killed, &h.world.faults.task_vanishes,
+        &h.world.faults.task_hangs, &h.world.faults.stale_result, &h.world.faults.cancelled_watch, &h.world.faults.expired_watch})
     *chance = 0;
   h.world.faults.disk_full = 1;
   begun(id);
@@ -206,9 +201,7 @@ TEST_F(Backup, DoesNotKeepADeadWorkspaceFromStartingAgain) {
   h.simulator.cancel(task()->event);  // it takes for ever
   const std::string incarnation = h.view(id)->session.observed.incarnation;
   h.world.workload_dies(id);
-  EXPECT_TRUE(h.until([&] {
-    return h.phase(id) == Phase::running && h.view(id)->session.observed.incarnation != incarnation;
-  }));
+  EXPECT_TRUE(h.until([&] { return h.phase(id) == Phase::running && h.view(id)->session.observed.incarnation != incarnation; }));
   EXPECT_TRUE(is_operating(h.view(id)->session));
 }
 

@@ -92,6 +92,17 @@ class Harness {
   Result<SessionView> backup(const std::string& id, const CommandOptions& how = {}) {
     return wait<SessionView>([&](Done<SessionView> done) { engine().backup(id, "request", how, std::move(done)); });
   }
+  BackupRecord record(const std::string& backup) {
+    auto found = wait<BackupRecord>([&](Done<BackupRecord> done) { engine().find_backup(backup, std::move(done)); });
+    EXPECT_TRUE(found.ok()) << backup;
+    return found.ok() ? *found : BackupRecord{};
+  }
+  Result<SessionView> restore(const std::string& id, const BackupRecord& backup, const CommandOptions& how = {}) {
+    return wait<SessionView>([&](Done<SessionView> done) { engine().restore(id, backup, how, std::move(done)); });
+  }
+  Result<SessionView> restore_as_new(const BackupRecord& backup, const std::string& user, const CommandOptions& how = {}) {
+    return wait<SessionView>([&](Done<SessionView> done) { engine().restore_as_new(backup, user, how, std::move(done)); });
+  }
   // The operation of the session once it is done.
   Operation operated(const std::string& id) {
     EXPECT_TRUE(until([&] { return view(id) && !is_operating(view(id)->session); }));

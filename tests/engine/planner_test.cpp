@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+
 namespace roost {
 namespace {
 
@@ -230,6 +232,7 @@ TEST(PlannerDelete, AWorkloadThatShowsUpSendsItBackToTheStop) {
     Knowledge k = known(workspace(WorkloadState::running));
     k.tasks_removed = true;
     k.archive = Knowledge::Archive::right;
+    k.archive_name = s.operation->archive;
     Step next = plan_settled(s, k);
     ASSERT_EQ(name(next), "update");
     EXPECT_EQ(std::get<step::Update>(next).next.operation->step, OperationStep::stop);
@@ -336,6 +339,9 @@ TEST(PlannerDelete, TheVolumeGoesOnlyAfterTheArchiveWasSeenAndALiveLook) {
   Knowledge k = known(kStopped, false);
   EXPECT_EQ(name(plan_settled(s, k)), "check_archive");
   k.archive = Knowledge::Archive::right;
+  k.archive_name = "of a kept volume.zip";
+  EXPECT_EQ(name(plan_settled(s, k)), "check_archive");
+  k.archive_name = s.operation->archive;
   EXPECT_EQ(name(plan_settled(s, k)), "observe");
   k.live = true;
   EXPECT_EQ(name(plan_settled(s, k)), "remove_volume");
@@ -420,16 +426,199 @@ INSTANTIATE_TEST_SUITE_P(
         BackupRow{"not while it starts", kCopy, Wanted::running, WorkloadState::starting, TaskState::none, true, "wait"},
         BackupRow{"not while it stops", kCopy, Wanted::asleep, WorkloadState::stopping, TaskState::none, true, "wait"},
         BackupRow{"the workload first: a start", kCopy, Wanted::running, WorkloadState::none, TaskState::running, true, "apply"},
-        BackupRow{"the workload first: a failure", kCopy, Wanted::running, WorkloadState::failed, TaskState::running, true, "fail"},
+        BackupRow{"the workload first: a failure", kCopy, Wanted::running, WorkloadState::failed, TaskState::running, true,
+                  "fail"},
         BackupRow{"it is copied", kCopy, Wanted::asleep, WorkloadState::none, TaskState::running, true, "wait"},
         BackupRow{"it was copied", kCopy, Wanted::asleep, WorkloadState::none, TaskState::succeeded, true, "record_backup"},
         BackupRow{"it failed", kCopy, Wanted::asleep, WorkloadState::none, TaskState::failed, true, "fail"},
-        BackupRow{"a copy at rest and a workload: looked at", kCopy, Wanted::asleep, WorkloadState::running, TaskState::running, false,
-                  "observe"},
-        BackupRow{"a copy at rest and a workload", kCopy, Wanted::asleep, WorkloadState::running, TaskState::running, true, "fail"},
+        BackupRow{"a copy at rest and a workload: looked at", kCopy, Wanted::asleep, WorkloadState::running, TaskState::running,
+                  false, "observe"},
+        BackupRow{"a copy at rest and a workload", kCopy, Wanted::asleep, WorkloadState::running, TaskState::running, true,
+                  "fail"},
         BackupRow{"the last attempt's task goes first", kRead, Wanted::asleep, WorkloadState::none, TaskState::none, true,
                   "remove_tasks"},
         BackupRow{"it was read", kRead, Wanted::asleep, WorkloadState::none, TaskState::succeeded, true, "record_verified"}));
+
+// ---- restores ----
+
+const Volume kTarget{"pvc-0a1b2c3d-g1", "token-1", "", 1, 1 << 30};
+
+Session restoring(OperationStep where, bool saved = true) {
+  Session s = backing_up(where);
+  s.operation->kind = OperationKind::restore;
+  s.operation->source = receipt(true);
+  s.operation->source->operation_id = "0a999999";
+  s.operation->target = kTarget;
+  if (where == OperationStep::swap) s.operation->target->uid = "uid-2";
+  if (saved && where != OperationStep::backup && where != OperationStep::verify) s.operation->receipt = receipt(true);
+  return s;
+}
+
+Workspace several(WorkloadState state = WorkloadState::none) {
+  Workspace w = workspace(state);
+  w.volumes = {{"pvc-0a1b2c3d", "token", "uid-1"}, {"pvc-0a1b2c3d-g1", "token-1", "uid-2"}};
+  return w;
+}
+
+Task filled() {
+  Task t = task(TaskState::succeeded);
+  t.receipt = restoring(OperationStep::fill).operation->source;
+  t.receipt->verified_at_us = kNow;
+  return t;
+}
+
+TEST(PlannerRestore, JudgesTheVolumeThatTheSessionNames) {
+  Workspace w = several();
+  w.volume_uid = "uid-2";
+  EXPECT_EQ(judge_volume(session(), w), VolumeVerdict::ours);
+  w.volumes->front().token = "another";
+  EXPECT_EQ(judge_volume(session(), w), VolumeVerdict::foreign);
+  w.volumes->erase(w.volumes->begin());
+  EXPECT_EQ(judge_volume(session(), w), VolumeVerdict::lost);
+  w.volumes.reset();
+  EXPECT_EQ(judge_volume(session(), w), VolumeVerdict::foreign) << "a platform that tells of one only";
+}
+
+TEST(PlannerRestore, GoesOnOnlyWithAReceiptThatWouldPermitTheRelease) {
+  Knowledge k = known(several());
+  k.task = task(TaskState::succeeded);
+  k.verified = receipt(true);
+  Step good = plan_settled(restoring(OperationStep::verify), k);
+  ASSERT_EQ(name(good), "update");
+  EXPECT_EQ(std::get<step::Update>(good).next.operation->step, OperationStep::fill);
+  k.verified->live = true;
+  Step live = plan_settled(restoring(OperationStep::verify), k);
+  ASSERT_EQ(name(live), "fail");
+  EXPECT_EQ(std::get<step::Fail>(live).next.operation->outcome, OperationOutcome::failed);
+}
+
+TEST(PlannerRestore, TakesTheFilledVolumesUidFromALiveLookOnly) {
+  Knowledge k = known(several(), false);
+  k.task = filled();
+  EXPECT_EQ(name(plan_settled(restoring(OperationStep::fill), k)), "observe");
+  k.live = true;
+  Step next = plan_settled(restoring(OperationStep::fill), k);
+  ASSERT_EQ(name(next), "update");
+  EXPECT_EQ(std::get<step::Update>(next).next.operation->step, OperationStep::swap);
+  EXPECT_EQ(std::get<step::Update>(next).next.operation->target->uid, "uid-2");
+  k.workspace->volumes->back().token = "another";
+  EXPECT_EQ(name(plan_settled(restoring(OperationStep::fill), k)), "fail");
+}
+
+TEST(PlannerRestore, NeedsAPlatformThatHoldsSeveralVolumes) {
+  Knowledge k = known(several());
+  k.task = task(TaskState::none);
+  k.previous_task_removed = true;
+  EXPECT_EQ(name(plan_settled(restoring(OperationStep::fill), k)), "start_task");
+  k.workspace->volumes.reset();
+  Step next = plan_settled(restoring(OperationStep::fill), k);
+  ASSERT_EQ(name(next), "fail");
+  EXPECT_EQ(std::get<step::Fail>(next).next.operation->reason, "Unsupported");
+}
+
+TEST(PlannerRestore, WhatWasReadIsComparedWithTheRecord) {
+  for (const auto& spoil : std::vector<std::function<void(Receipt&)>>{
+           [](Receipt& r) { r.tree_hash = std::string(64, 'b'); }, [](Receipt& r) { r.archive_sha256 = std::string(64, 'b'); },
+           [](Receipt& r) { r.files += 1; }, [](Receipt& r) { r.bytes += 1; }, [](Receipt& r) { r.archive = "other.zip"; },
+           [](Receipt& r) { r.archive_bytes += 1; }, [](Receipt& r) { r.verified_at_us = 0; }}) {
+    Knowledge k = known(several());
+    k.task = filled();
+    spoil(*k.task->receipt);
+    Step next = plan_settled(restoring(OperationStep::fill), k);
+    ASSERT_EQ(name(next), "fail");
+    EXPECT_EQ(std::get<step::Fail>(next).next.operation->reason, "ReceiptMismatch");
+  }
+}
+
+TEST(PlannerRestore, SwapsOnlyAfterItsTasksAreGoneAndALiveLook) {
+  Knowledge k = known(several(), false);
+  EXPECT_EQ(name(plan_settled(restoring(OperationStep::swap), k)), "remove_tasks");
+  k.tasks_removed = true;
+  EXPECT_EQ(name(plan_settled(restoring(OperationStep::swap), k)), "observe");
+  k.live = true;
+  Step next = plan_settled(restoring(OperationStep::swap), k);
+  ASSERT_EQ(name(next), "update");
+  const Session& done = std::get<step::Update>(next).next;
+  EXPECT_EQ(done.volume.uid, "uid-2");
+  ASSERT_EQ(done.kept_volumes.size(), 1U);
+  EXPECT_EQ(done.kept_volumes[0].volume.uid, "uid-1");
+  EXPECT_GT(done.kept_volumes[0].until_us, kNow);
+  EXPECT_GT(done.spec_generation, session().spec_generation);
+
+  Session unsaved = restoring(OperationStep::swap, false);
+  EXPECT_EQ(name(plan_settled(unsaved, k)), "fail") << "what is there was not saved";
+  Session stale = restoring(OperationStep::swap);
+  stale.operation->receipt->volume_uid = "uid-9";
+  EXPECT_EQ(name(plan_settled(stale, k)), "fail");
+  k.workspace->generation = 4;
+  EXPECT_EQ(name(plan_settled(restoring(OperationStep::swap), k)), "apply") << "a start may be on its way";
+}
+
+TEST(PlannerRestore, AWorkloadMeansThatWhatIsThereIsSavedAnew) {
+  for (OperationStep where : {OperationStep::verify, OperationStep::fill, OperationStep::swap}) {
+    Knowledge k = known(several(WorkloadState::running));
+    k.tasks_removed = true;
+    Step next = plan_settled(restoring(where), k);
+    ASSERT_EQ(name(next), "fail");
+    EXPECT_EQ(std::get<step::Fail>(next).next.operation->step, OperationStep::backup);
+    EXPECT_FALSE(std::get<step::Fail>(next).next.operation->receipt);
+  }
+}
+
+// ---- what restores leave ----
+
+Session keeping(std::int64_t until_us) {
+  Session s = session(Wanted::asleep);
+  s.phase = Phase::asleep;
+  s.volume = kTarget;
+  s.volume.uid = "uid-2";
+  s.kept_volumes.push_back({session().volume, receipt(true), until_us});
+  return s;
+}
+
+TEST(PlannerVolumes, WhatWasReplacedGoesOnlyAfterItsArchiveWasSeenAndALiveLook) {
+  Knowledge k = known(several(), false);
+  EXPECT_EQ(name(plan_settled(keeping(kNow + 1), k)), "settled");
+  EXPECT_EQ(name(plan_settled(keeping(kNow), k)), "check_archive");
+  k.archive = Knowledge::Archive::right;
+  k.archive_name = "another.zip";
+  EXPECT_EQ(name(plan_settled(keeping(kNow), k)), "check_archive");
+  k.archive_name = receipt(true).archive;
+  EXPECT_EQ(name(plan_settled(keeping(kNow), k)), "observe");
+  k.live = true;
+  Step next = plan_settled(keeping(kNow), k);
+  ASSERT_EQ(name(next), "remove_volume");
+  EXPECT_EQ(std::get<step::RemoveVolume>(next).volume.uid, "uid-1");
+  k.archive = Knowledge::Archive::wrong;
+  Step longer = plan(keeping(kNow), k, kNow, {});
+  ASSERT_EQ(name(longer), "update");
+  EXPECT_GT(std::get<step::Update>(longer).next.kept_volumes.at(0).until_us, kNow) << "kept for another day";
+  Session unfit = keeping(kNow);
+  unfit.kept_volumes[0].receipt.volume_uid = "uid-2";
+  k.archive = Knowledge::Archive::right;
+  Step never = plan(unfit, k, kNow, {});
+  ASSERT_EQ(name(never), "update");
+  EXPECT_GT(std::get<step::Update>(never).next.kept_volumes.at(0).until_us, kNow) << "its receipt is of another volume";
+}
+
+TEST(PlannerVolumes, WhatWasDiscardedGoesOnceALateStartWouldBeRefused) {
+  Session s = session(Wanted::asleep);
+  s.phase = Phase::asleep;
+  s.discarded_volumes.push_back(kTarget);
+  EXPECT_EQ(name(plan_settled(s, known(several(), false))), "observe");
+  Step next = plan_settled(s, known(several()));
+  ASSERT_EQ(name(next), "remove_volume");
+  EXPECT_EQ(std::get<step::RemoveVolume>(next).volume.uid, "uid-2");
+  Workspace old = several();
+  old.generation = 4;
+  EXPECT_EQ(name(plan_settled(s, known(old))), "apply");
+  Session adopted = s;
+  adopted.volume = kTarget;
+  adopted.volume.uid = "uid-2";
+  Step kept = plan(adopted, known(several()), kNow, {});
+  ASSERT_EQ(name(kept), "update");
+  EXPECT_TRUE(std::get<step::Update>(kept).next.discarded_volumes.empty()) << "it is the session's own now";
+}
 
 TEST(PlannerBackups, TasksOfWhatIsOverGoBeforeAnythingElse) {
   for (Wanted wanted : {Wanted::running, Wanted::asleep, Wanted::deleted}) {

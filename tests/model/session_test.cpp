@@ -21,13 +21,34 @@ Session full() {
   s.reason = "NoSpace";
   s.message = "the backup directory is full";
   s.observed = {1, true, "i1", {1000, 1 << 20}, "unix:/run/x", "CrashLoop", "exit 1", Json::object({{"network", "none"}})};
-  s.operation =
-      Operation{"0a1b2c3d", OperationKind::remove, OperationStep::verify, OperationOutcome::failed, "schedule", 4, 3, true, true, true, "a.zip", "b",
-                Receipt{}, 5, "r", "m"};
+  s.operation = Operation{"0a1b2c3d",
+                          OperationKind::remove,
+                          OperationStep::verify,
+                          OperationOutcome::failed,
+                          "schedule",
+                          4,
+                          3,
+                          true,
+                          true,
+                          true,
+                          "a.zip",
+                          "b",
+                          Receipt{},
+                          std::nullopt,
+                          std::nullopt,
+                          5,
+                          "r",
+                          "m"};
   s.operation->receipt->archive = "a.zip";
   s.operation->receipt->session_id = s.id;
   s.operation->receipt->operation_id = s.operation->id;
   s.operation->receipt->skipped.push_back({"file", "unreadable", 2, "x"});
+  s.operation->source = s.operation->receipt;
+  s.operation->source->archive = "source.zip";
+  s.operation->target = Volume{"pvc-1823b3a8-g4", "token-4", "uid-4", 4, 1 << 30};
+  s.volume_generation = 4;
+  s.kept_volumes = {{{"pvc-1823b3a8-g1", "token-1", "uid-1", 1, 1 << 30}, *s.operation->receipt, 77}};
+  s.discarded_volumes = {{"pvc-1823b3a8-g3", "token-3", "", 3, 1 << 30}};
   s.retired = {{"0a222222", 3, true}, {"0a333333", 1, false}};
   s.last_backup = {"1823b3a8-20251115T035136Z", 12, true};
   s.queue_length = 9;

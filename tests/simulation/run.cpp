@@ -17,6 +17,8 @@ struct Run::Client {
   std::string user;
   std::string id;  // empty: not created yet
   std::string create_key;
+  std::int64_t rests_until_ms = 0;     // it waits for a restore, and does nothing that would cancel it
+  std::optional<BackupRecord> source;  // it is created from
   bool creating = false;
   bool busy = false;
   std::uint64_t turn = 0;  // of the command under way: a late answer of an earlier one is ignored
@@ -59,6 +61,7 @@ EngineOptions Run::options(const std::string& name) const {
   options.resync_ms = 20'000;
   options.message_tries = 1000;
   options.task_stall_ms = 120'000;
+  options.kept_volume_ms = 60'000;
   options.tombstone_ms = 30LL * 24 * 3600 * 1000;
   if (plan_.trace) {
     options.log = [this, name](int level, const std::string& message, const Json& fields) {
@@ -174,11 +177,14 @@ void Run::schedule(Client& client) {
 
 void Run::act(Client& client) {
   if (!client.consuming && !client.id.empty() && simulator_.chance(0.3)) claim(client);
-  if (client.busy) return;
+  if (client.busy || simulator_.now_ms() < client.rests_until_ms) return;
   if (client.id.empty()) return create(client);
   if (plan_.lost_volumes && !client.removed && simulator_.chance(0.02) && world_.platforms.count(client.id)) {
-    client.volume_taken = true;
-    world_.lose_volume(client.id);
+    auto document = world_.get(documents::partition(client.id), documents::session_key(client.id));
+    if (document) {
+      client.volume_taken = true;
+      world_.lose_volume(client.id, (*documents::decode_session(*document))->session.volume.name);
+    }
   }
   const auto dice = simulator_.between(0, 99);
   if (dice < 30) return send(client);
@@ -190,7 +196,8 @@ void Run::act(Client& client) {
   if (dice < 65) return command(client, Wanted::running);
   if (dice < 75) return scale(client);
   if (dice < 80) return remove(client);
-  if (dice < 92) return backup(client);
+  if (dice < 88) return backup(client);
+  if (dice < 96) return restore(client);
 }
 
 // A command begins; who waits for its answer gives up at last.
@@ -205,17 +212,23 @@ std::uint64_t Run::begin(Client& client) {
 void Run::create(Client& client) {
   Replica* replica = any_replica();
   if (!replica) return;
+  if (client.number % 5 == 4 && !client.source) client.source = any_backup("");  // made of a backup, once there is one
+  if (client.number % 5 == 4 && !client.source) return;
   const std::uint64_t turn = begin(client);
   CommandOptions options;
   options.idempotency_key = client.create_key;
-  replica->engine().create(client.user, options, [this, &client, turn](Result<SessionView> made) {
+  auto done = [this, &client, turn](Result<SessionView> made) {
     if (made) {
       if (client.id.empty()) ++report_.created;
       if (!client.id.empty() && client.id != (*made)->session.id) world_.violate("one idempotency key made two sessions");
       client.id = (*made)->session.id;
     }
     if (client.turn == turn) client.busy = false;
-  });
+  };
+  if (client.source)
+    replica->engine().restore_as_new(*client.source, client.user, options, done);
+  else
+    replica->engine().create(client.user, options, done);
 }
 
 // What is asked for may have happened from now on; once it is acknowledged, it has.
@@ -265,11 +278,45 @@ void Run::backup(Client& client) {
   });
 }
 
+std::optional<BackupRecord> Run::any_backup(const std::string& id) {
+  std::vector<BackupRecord> found;
+  for (const auto& client : clients_) {
+    if (client->id.empty() || (!id.empty() && client->id != id)) continue;
+    auto page = world_.scan(documents::backup_partition(client->id), documents::backup_key(client->id), "", 100);
+    for (const Document& document : *page) {
+      BackupRecord record = *documents::decode_backup(document);
+      if (record.state == "verified" && record.session_id == client->id) found.push_back(std::move(record));
+    }
+  }
+  if (found.empty()) return std::nullopt;
+  return found[simulator_.number() % found.size()];
+}
+
+void Run::restore(Client& client) {
+  Replica* replica = any_replica();
+  const auto backup = any_backup(client.id);
+  if (!replica || !backup) return;
+  const std::uint64_t turn = begin(client);
+  replica->engine().restore(client.id, *backup, {}, [this, &client, turn](Result<SessionView> begun) {
+    if (begun) ++report_.restores;
+    if (begun) client.rests_until_ms = simulator_.now_ms() + simulator_.between(0, 120'000);
+    if (client.turn == turn) client.busy = false;
+  });
+}
+
 std::string Run::blocked_by(const Client& client) {
   auto document = world_.get(documents::partition(client.id), documents::session_key(client.id));
   if (!document) return {};
   const Session session = (*documents::decode_session(*document))->session;
   return session.phase == Phase::delete_blocked ? session.operation->reason : std::string();
+}
+
+// Whether its delete's receipt says what is lost: from then on that can be accepted, also before the phase says it.
+bool Run::names_losses(const Client& client) {
+  auto document = world_.get(documents::partition(client.id), documents::session_key(client.id));
+  if (!document) return false;
+  const Session session = (*documents::decode_session(*document))->session;
+  return session.operation && session.operation->receipt && !session.operation->receipt->skipped.empty();
 }
 
 void Run::remove(Client& client) {
@@ -281,7 +328,7 @@ void Run::remove(Client& client) {
   wishes.skip_backup = simulator_.chance(0.02);
   wishes.override_losses = simulator_.chance(0.2);
   if (wishes.skip_backup) world_.may_skip.insert(client.id);
-  if (wishes.override_losses && blocked_by(client) == "FilesSkipped") world_.may_lose.insert(client.id);
+  if (wishes.override_losses && names_losses(client)) world_.may_lose.insert(client.id);
   replica->engine().remove(client.id, wishes, {}, [&client, turn](Result<Engine::DeleteAnswer> answer) {
     if (answer) client.remove_accepted = true;
     if (answer && answer->tombstone) client.tombstone = true;
@@ -394,27 +441,31 @@ bool Run::client_at_rest(Client& client, std::string& why) {
     const bool written =
         platform != world_.platforms.end() && platform->second.volume && !platform->second.volume->written.empty();
     if (written) return no("deleted, but its volume is there");
+    if (platform != world_.platforms.end() && !platform->second.others.empty())
+      return no("deleted, but volume " + platform->second.others.begin()->first + " is there");
     return true;
   }
   auto view = documents::decode_session(*document);
   if (!view) return no(view.error().message);
   const Session& session = (*view)->session;
-  if (client.volume_taken && session.wanted != Wanted::deleted) {
-    return session.phase == Phase::volume_lost || session.volume.uid.empty()
-               ? true
-               : no("its volume was taken, but its phase is " + std::string(to_string(session.phase)));
+  if (is_operating(session) && session.wanted != Wanted::deleted)
+    return no("its " + std::string(to_string(session.operation->kind)) + " is still under way");
+  const bool missing = session.phase == Phase::volume_lost || session.volume.uid.empty();
+  if (awaits_restore(session) && session.wanted != Wanted::deleted)
+    return session.phase == Phase::failed ? true
+                                          : no("it was not restored, and its phase is " + std::string(to_string(session.phase)));
+  if (client.volume_taken && session.wanted != Wanted::deleted && (missing || session.volume.generation == 0)) {
+    return missing ? true : no("its volume was taken, but its phase is " + std::string(to_string(session.phase)));
   }
   if (session.wanted == Wanted::deleted) {
     if (session.phase == Phase::delete_blocked && !session.operation->reason.empty())
       return no("blocked: " + session.operation->reason);
     return no("still being deleted, at " + std::string(to_string(session.operation->step)));
   }
-  if (is_operating(session)) return no("its " + std::string(to_string(session.operation->kind)) + " is still under way");
   for (const RetiredTasks& tasks : session.retired) {
     if (!tasks.removed) return no("tasks of operation " + tasks.operation + " are not removed");
   }
-  if (platform != world_.platforms.end() && platform->second.volume && platform->second.volume->uid != session.volume.uid)
-    return no("the uid of its volume is not recorded");
+  if (const std::string what = volumes_at_rest(session); !what.empty()) return no(what);
   const bool up = platform != world_.platforms.end() && platform->second.workload.state == WorkloadState::running;
   if (session.wanted == Wanted::running) {
     if (session.phase != Phase::running || !up) return no("wanted running, is " + std::string(to_string(session.phase)));
@@ -509,6 +560,7 @@ void Run::check_end() {
     if (!client.large.count(session.wanted_size == EngineOptions{}.size_large))
       world_.violate("session " + client.id + ": an acknowledged scale is lost");
     if (!session.last_backup.id.empty()) check_backup(session);
+    if (session.volume.generation > 0) ++report_.restored;
     if (session.queue_length != 0)
       world_.violate("session " + client.id + ": the empty queue is said to hold " + std::to_string(session.queue_length));
     for (const Sent& sent : client.sent) {
@@ -520,10 +572,25 @@ void Run::check_end() {
   }
 }
 
+std::string Run::volumes_at_rest(const Session& session) {
+  const SimVolume* volume = world_.find_volume(session.id, session.volume.name);
+  if (volume && volume->uid != session.volume.uid) return "the uid of its volume is not recorded";
+  if (volume && volume->copy && !volume->whole) return "its volume is half filled";
+  if (!session.discarded_volumes.empty()) return "volume " + session.discarded_volumes.front().name + " is still to be removed";
+  auto platform = world_.platforms.find(session.id);
+  if (platform == world_.platforms.end()) return {};
+  std::set<std::string> known{session.volume.name};
+  for (const KeptVolume& kept : session.kept_volumes) known.insert(kept.volume.name);
+  for (const auto& [name, other] : platform->second.others) {
+    if (!known.count(name)) return "nobody knows of volume " + name;
+  }
+  return {};
+}
+
 // What a session says of its newest backup is true: it is in the catalogue, verified, and its archive reads back.
 void Run::check_backup(const Session& session) {
   const std::string& id = session.last_backup.id;
-  auto document = world_.get(documents::backup_partition(session.id), documents::backup_key(id));
+  auto document = world_.get(documents::backup_partition(id.substr(0, 8)), documents::backup_key(id));
   if (!document) return world_.violate("backup " + id + " is not in the catalogue");
   const BackupRecord record = *documents::decode_backup(*document);
   const auto archive = world_.archives.find(record.archive);

@@ -34,7 +34,8 @@ struct Plan {
 
 struct Report {
   std::vector<std::string> violations;
-  std::uint64_t events = 0, calls = 0, crashes = 0, created = 0, deleted = 0, sent = 0, answered = 0, blocked = 0, backups = 0;
+  std::uint64_t events = 0, calls = 0, crashes = 0, created = 0, deleted = 0, sent = 0, answered = 0, blocked = 0, backups = 0,
+                restores = 0, restored = 0;
 };
 
 class Run {
@@ -68,7 +69,10 @@ class Run {
   void command(Client& client, Wanted wanted);
   void scale(Client& client);
   void backup(Client& client);
+  void restore(Client& client);
+  std::optional<BackupRecord> any_backup(const std::string& id);  // a verified one of the session, or of any
   void remove(Client& client);
+  bool names_losses(const Client& client);
   std::string blocked_by(const Client& client);  // the reason of a delete that is blocked; empty: it is not
   void send(Client& client);
   void claim(Client& client);
@@ -78,6 +82,7 @@ class Run {
   void settle();
   bool at_rest(std::string& why);
   bool client_at_rest(Client& client, std::string& why);
+  std::string volumes_at_rest(const Session& session);  // what is not; empty: they are
   void drain_queues();
   void check_end();
   void check_backup(const Session& session);

@@ -59,6 +59,8 @@ TEST(Simulation, EverySeedKeepsTheInvariantsAndConverges) {
     total.answered += report.answered;
     total.blocked += report.blocked;
     total.backups += report.backups;
+    total.restores += report.restores;
+    total.restored += report.restored;
   }
   std::printf("%llu events, %llu crashes, %llu sessions made and %llu deleted, %llu messages sent, %llu acknowledgements\n",
               static_cast<unsigned long long>(total.events), static_cast<unsigned long long>(total.crashes),
@@ -68,6 +70,8 @@ TEST(Simulation, EverySeedKeepsTheInvariantsAndConverges) {
   EXPECT_GT(total.deleted, 0U);
   EXPECT_GT(total.answered, 0U);
   EXPECT_GT(total.backups, 0U);
+  EXPECT_GT(total.restores, 0U);
+  EXPECT_GT(total.restored, 0U);
 }
 
 // ---- the harness itself: with a bug in the world it must cry ----
@@ -125,7 +129,7 @@ TEST(SimulationHarness, NoticesALiveObservationThatIsNone) {
   for (std::uint64_t seed = 1; seed <= 100 && !cried; ++seed) {
     Plan plan = plan_of(seed);
     plan.lost_volumes = false;
-    plan.faults.intruder = 0.01;
+    plan.faults.intruder = 0.05;
     plan.cache_lag_ms = 20'000;
     plan.sabotage = sabotage;
     plan.settle_ms = 300'000;

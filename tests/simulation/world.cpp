@@ -132,6 +132,7 @@ std::optional<Error> World::refused(const std::string& call, const std::string& 
 Workspace World::see(const std::string& id) const {
   Workspace workspace;
   workspace.id = id;
+  workspace.volumes.emplace();
   auto it = platforms.find(id);
   if (it == platforms.end()) return workspace;
   const SimPlatform& platform = it->second;
@@ -139,7 +140,9 @@ Workspace World::see(const std::string& id) const {
   if (platform.volume) {
     workspace.volume_state = VolumeState::present;
     workspace.volume_uid = platform.volume->uid;
+    workspace.volumes->push_back({platform.volume->name, platform.volume->token, platform.volume->uid});
   }
+  for (const auto& [name, volume] : platform.others) workspace.volumes->push_back({name, volume.token, volume.uid});
   const SimWorkload& workload = platform.workload;
   workspace.workload_state = workload.state;
   workspace.observed.incarnation = workload.incarnation;
@@ -154,7 +157,8 @@ Workspace World::see(const std::string& id) const {
 
 void World::changed(const std::string& id) {
   auto it = platforms.find(id);
-  if (it != platforms.end() && !it->second.volume && it->second.workload.state == WorkloadState::none) platforms.erase(it);
+  const bool empty = it != platforms.end() && !it->second.volume && it->second.others.empty();
+  if (empty && it->second.workload.state == WorkloadState::none) platforms.erase(it);
   auto& seen = seen_[id];
   seen.emplace_back(simulator.now_ms(), see(id));
   while (seen.size() > 50) seen.pop_front();
@@ -182,6 +186,8 @@ Result<Workspace> World::apply(const WorkspaceSpec& spec) {
   if (auto error = refused("apply", spec.id)) return *std::move(error);
   auto it = platforms.find(spec.id);
   if (it != platforms.end() && spec.generation < it->second.generation) return Error{Code::conflict, "an older generation", 0};
+  generations[spec.id] = std::max(generations[spec.id], spec.generation);
+  if (it != platforms.end()) take_volume(it->second, spec.volume.name);
   const bool has_volume = it != platforms.end() && it->second.volume;
   if (!has_volume && !(spec.create_volume && spec.volume.uid.empty())) return see(spec.id);
   SimPlatform& platform = platforms[spec.id];
@@ -205,7 +211,22 @@ Result<Workspace> World::apply(const WorkspaceSpec& spec) {
   return see(spec.id);
 }
 
+// The volume that a spec names becomes the workload's.
+void World::take_volume(SimPlatform& platform, const std::string& name) {
+  auto named = platform.others.find(name);
+  if (named == platform.others.end() || platform.workload.state != WorkloadState::none) return;
+  SimVolume taken = std::move(named->second);
+  platform.others.erase(named);
+  if (platform.volume) platform.others[platform.volume->name] = *platform.volume;
+  platform.volume = std::move(taken);
+}
+
 void World::begin_start(const std::string& id, const Size& size) {
+  SimVolume& volume = *platforms[id].volume;
+  if (!volume.whole) violate("a workload of " + id + " is started on a volume that is half filled");
+  if (volume.copy && volume.written != archives[volume.from].content)
+    violate("a restored volume of " + id + " does not hold what its archive holds");
+  volume.copy = false;
   SimWorkload& workload = platforms[id].workload;
   simulator.cancel(workload.event);
   workload = {WorkloadState::starting, "inc-" + std::to_string(++next_), size, 0};
@@ -274,11 +295,20 @@ void World::user_writes(const std::string& id) {
   if (troubled && simulator.chance(faults.unreadable)) volume.unreadable.insert(next_);
 }
 
-void World::lose_volume(const std::string& id) {
+void World::lose_volume(const std::string& id, const std::string& name) {
   auto it = platforms.find(id);
   if (it == platforms.end()) return;
-  it->second.volume.reset();
+  if (name.empty() || (it->second.volume && it->second.volume->name == name)) it->second.volume.reset();
+  it->second.others.erase(name);
   changed(id);
+}
+
+SimVolume* World::find_volume(const std::string& id, const std::string& name) {
+  auto it = platforms.find(id);
+  if (it == platforms.end()) return nullptr;
+  if (it->second.volume && it->second.volume->name == name) return &*it->second.volume;
+  auto other = it->second.others.find(name);
+  return other == it->second.others.end() ? nullptr : &other->second;
 }
 
 Status World::remove_workload(const std::string& id, const std::string& incarnation) {
@@ -297,27 +327,33 @@ Status World::remove_workload(const std::string& id, const std::string& incarnat
 Status World::remove_volume(const std::string& id, const Volume& volume) {
   if (auto error = refused("remove_volume", id)) return *std::move(error);
   auto it = platforms.find(id);
-  if (it == platforms.end() || !it->second.volume) return {};
-  if (it->second.volume->uid != volume.uid) return Error{Code::conflict, "another volume", 0};
-  if (it->second.workload.state != WorkloadState::none && !sabotage.unguarded)
+  if (it == platforms.end()) return {};
+  SimPlatform& platform = it->second;
+  const bool own = platform.volume && platform.volume->name == volume.name;
+  auto other = platform.others.find(volume.name);
+  if (!own && other == platform.others.end()) return {};
+  SimVolume& going = own ? *platform.volume : other->second;
+  if (going.uid != volume.uid) return Error{Code::conflict, "another volume", 0};
+  if (own && platform.workload.state != WorkloadState::none && !sabotage.unguarded)
     return Error{Code::conflict, "a workload uses it", 0};
-  for (const auto& [key, task] : tasks) {
-    const bool uses = task.spec.id == id && task.spec.kind == TaskKind::backup;  // a finished pod keeps its volume
-    if (uses) return Error{Code::conflict, "a task uses it", 0};
+  for (const auto& [key, task] : tasks) {  // a finished pod keeps its volume
+    if (task.spec.id == id && task.spec.kind != TaskKind::verify && task.spec.volume.name == volume.name)
+      return Error{Code::conflict, "a task uses it", 0};
   }
-  SimVolume& going = *it->second.volume;
-  if (!going.deleting) judge_release(id, going);
-  if (terminating_ms == 0) {
-    it->second.volume.reset();
+  if (!going.deleting && !going.copy) judge_release(id, going);
+  const auto erase = [this, id, name = volume.name, uid = volume.uid] {
+    auto found = platforms.find(id);
+    if (found == platforms.end()) return;
+    if (found->second.volume && found->second.volume->uid == uid) found->second.volume.reset();
+    auto entry = found->second.others.find(name);
+    if (entry != found->second.others.end() && entry->second.uid == uid) found->second.others.erase(entry);
     changed(id);
+  };
+  if (terminating_ms == 0) {
+    erase();
     return {};
   }
-  if (!std::exchange(going.deleting, true)) {
-    simulator.after_ns(simulator.between(1, terminating_ms) * 1'000'000, [this, id, uid = going.uid] {
-      auto found = platforms.find(id);
-      if (found != platforms.end() && found->second.volume && found->second.volume->uid == uid) lose_volume(id);
-    });
-  }
+  if (!std::exchange(going.deleting, true)) simulator.after_ns(simulator.between(1, terminating_ms) * 1'000'000, erase);
   return Error{Code::outcome_unknown, "the volume is being deleted, and is not gone yet", 1000};
 }
 
@@ -331,7 +367,15 @@ void World::judge_release(const std::string& id, const SimVolume& volume) {
     if (may_lose.count(id)) std::erase_if(expected, [&](std::uint64_t item) { return archive.skipped.count(item) != 0; });
     saved |= archive.content == expected;
   }
-  if (!saved) violate("the volume of " + id + " was released without a verified backup of everything in it");
+  if (saved) return;
+  std::string known;
+  for (const auto& [name, archive] : archives) {
+    if (archive.volume_uid == volume.uid)
+      known += "; " + name + " holds " + std::to_string(archive.content.size()) + (archive.verified ? ", verified" : "") +
+               (archive.corrupt ? ", corrupt" : "");
+  }
+  violate("the volume of " + id + " was released without a verified backup of everything in it: " +
+          std::to_string(volume.written.size()) + " things" + known);
 }
 
 // ---- tasks --------------------------------------------------------------------------------------------------------------
@@ -343,6 +387,9 @@ Result<Task> World::task_start(const TaskSpec& spec) {
   SimTask task;
   task.spec = spec;
   task.task.state = TaskState::running;
+  if (spec.kind == TaskKind::restore) {
+    if (const Status begun = begin_fill(spec); !begun) return begun.error();
+  }
   if (spec.kind == TaskKind::backup) {
     auto it = platforms.find(spec.id);
     if (it == platforms.end() || !it->second.volume || it->second.volume->uid != spec.volume.uid) {
@@ -362,6 +409,29 @@ Result<Task> World::task_start(const TaskSpec& spec) {
   return task.task;
 }
 
+// The new volume, made once however often the start is repeated.
+Status World::begin_fill(const TaskSpec& spec) {
+  if (spec.generation < generations[spec.id]) return Error{Code::conflict, "a later generation was applied", 0};
+  SimPlatform& platform = platforms[spec.id];
+  if (platform.volume && platform.volume->name == spec.volume.name) {
+    if (!platform.volume->copy) violate("a restore fills a volume of " + spec.id + " that a workload had");
+    return Error{Code::conflict, "the volume is in use", 0};
+  }
+  auto [entry, fresh] = platform.others.try_emplace(spec.volume.name);
+  SimVolume& volume = entry->second;
+  if (!fresh && (volume.token != spec.volume.token || volume.deleting))
+    return Error{Code::conflict, "the volume is not yours", 0};
+  if (!fresh && !volume.copy) violate("a restore fills a volume of " + spec.id + " that a workload had");
+  volume.name = spec.volume.name;
+  volume.token = spec.volume.token;
+  if (fresh) volume.uid = "uid-" + std::to_string(++next_);
+  volume.copy = true;
+  volume.whole = false;
+  volume.written.clear();
+  changed(spec.id);
+  return {};
+}
+
 void World::task_ends(const std::tuple<std::string, std::string, std::int64_t>& key) {
   SimTask& task = tasks[key];
   task.event = 0;
@@ -372,6 +442,7 @@ void World::task_ends(const std::tuple<std::string, std::string, std::int64_t>& 
   if (troubled && simulator.chance(faults.task_killed)) return fail_task(task, simulator.chance(0.5) ? "Killed" : "Evicted");
   if (task.spec.kind == TaskKind::backup) backup_ends(task);
   if (task.spec.kind == TaskKind::verify) verify_ends(task);
+  if (task.spec.kind == TaskKind::restore) restore_ends(task);
   if (task.task.receipt && troubled && simulator.chance(faults.stale_result)) task.task.receipt->operation_id = "00000000";
   notify(compute_changes, compute_waiters, {"", task.spec.id});
 }
@@ -424,6 +495,26 @@ void World::verify_ends(SimTask& task) {
   }
   task.task.state = TaskState::succeeded;
   task.task.receipt = archive.receipt;
+  task.task.receipt->verified_at_us = simulator.wall_us();
+}
+
+void World::restore_ends(SimTask& task) {
+  auto archive = archives.find(task.spec.archive);
+  if (archive == archives.end()) return fail_task(task, "NotFound");
+  auto platform = platforms.find(task.spec.id);
+  const bool there = platform != platforms.end() && platform->second.others.count(task.spec.volume.name) != 0;
+  if (!there) return fail_task(task, "Unreadable");
+  SimVolume& volume = platform->second.others[task.spec.volume.name];
+  volume.written = archive->second.content;
+  if (archive->second.corrupt || (troubled && simulator.chance(faults.disk_full))) {
+    volume.written.resize(volume.written.size() / 2);
+    return fail_task(task, archive->second.corrupt ? "Corrupt" : "NoSpace");
+  }
+  volume.whole = true;
+  volume.from = task.spec.archive;
+  if (troubled && simulator.chance(faults.task_late_killed)) return fail_task(task, "Killed");
+  task.task.state = TaskState::succeeded;
+  task.task.receipt = archive->second.receipt;
   task.task.receipt->verified_at_us = simulator.wall_us();
 }
 

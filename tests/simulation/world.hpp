@@ -55,6 +55,9 @@ struct SimVolume {
   std::vector<std::uint64_t> written;  // everything that the user ever wrote
   std::set<std::uint64_t> unreadable;
   bool deleting = false;  // on its way out; it cannot be kept any more
+  bool copy = false;      // a restore fills or filled it, and no workload ever had it
+  bool whole = true;      // ... and is through
+  std::string from;       // the archive that it was filled from
 };
 
 struct SimWorkload {
@@ -65,7 +68,8 @@ struct SimWorkload {
 };
 
 struct SimPlatform {
-  std::optional<SimVolume> volume;
+  std::optional<SimVolume> volume;          // that a workload has or would have
+  std::map<std::string, SimVolume> others;  // by name: what restores fill or replaced
   SimWorkload workload;
   std::int64_t generation = 0;
 };
@@ -116,6 +120,7 @@ class World {
 
   // ---- the platform ----
   std::map<std::string, SimPlatform> platforms;
+  std::map<std::string, std::int64_t> generations;  // the highest that was applied for each id, also where nothing came of it
   std::map<std::tuple<std::string, std::string, std::int64_t>, SimTask> tasks;
   std::map<std::string, SimArchive> archives;
   std::set<std::string> may_skip;  // sessions whose loss an admin accepted
@@ -133,10 +138,11 @@ class World {
 
   void user_writes(const std::string& id);  // into a workspace that is up
   void workload_dies(const std::string& id);
-  void intrude(const std::string& id);      // a workload that no engine asked for
-  void lose_volume(const std::string& id);  // somebody took it away
-  void lose_node(const std::string& id);    // on which its workload and tasks run
-  void changed(const std::string& id);      // in any way: observations show it, watches hint at it
+  void intrude(const std::string& id);                                     // a workload that no engine asked for
+  void lose_volume(const std::string& id, const std::string& name = {});   // somebody took it away; empty: the workload's
+  SimVolume* find_volume(const std::string& id, const std::string& name);  // null: it is not there
+  void lose_node(const std::string& id);                                   // on which its workload and tasks run
+  void changed(const std::string& id);                                     // in any way: observations show it, watches hint at it
   // Counts a call of the platform, and refuses it where the test says so.
   std::optional<Error> refused(const std::string& call, const std::string& id);
 
@@ -161,6 +167,9 @@ class World {
   void end_after(std::int64_t ms, const std::string& id);
   void task_ends(const std::tuple<std::string, std::string, std::int64_t>& key);
   void backup_ends(SimTask& task);
+  void restore_ends(SimTask& task);
+  Status begin_fill(const TaskSpec& spec);
+  void take_volume(SimPlatform& platform, const std::string& name);
   void verify_ends(SimTask& task);
   void fail_task(SimTask& task, const std::string& reason);
   void judge_release(const std::string& id, const SimVolume& volume);

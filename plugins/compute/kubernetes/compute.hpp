@@ -86,11 +86,12 @@ class Compute final : public sdk::ComputePlugin {
 
   // ---- remove.cpp ----
   void remove_workload(const sdk::Call& call, const std::string& id, const std::string& incarnation);
-  void remove_volume(const sdk::Call& call, const std::string& id, const std::string& uid);
+  void remove_volume(const sdk::Call& call, const std::string& id, const std::string& uid, const std::string& name);
 
   // ---- tasks.cpp ----
   [[nodiscard]] const PodState* task_pod(const SessionState& session, const JobState& job) const;
   void check_task_volume(const sdk::Call& call, const Task& task);
+  void ensure_target(const sdk::Call& call, Task& task);
   JobState make_job(const sdk::Call& call, const Task& task);
   void clear_verify(const sdk::Call& call, const Task& task, const Json& present);
   void delete_job(const sdk::Call& call, const std::string& id, const JobState& job);

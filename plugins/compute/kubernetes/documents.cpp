@@ -81,6 +81,16 @@ Json volume_document(const std::string& id, const SessionState& session, bool fo
   return document;
 }
 
+Json volumes_document(const SessionState& session) {
+  Json list = Json::array();
+  for (const VolumeState& volume : session.volumes) {
+    Json entry = Json::object({{"name", volume.name}, {"uid", volume.uid}});
+    if (!volume.token.empty()) entry.set("token", volume.token);
+    list.push(entry);
+  }
+  return list;
+}
+
 Json failed_task(Json document, const std::string& reason, const std::string& message) {
   return document.set("state", "failed").set("reason", reason).set("message", message.substr(0, kMessageMax));
 }
@@ -150,6 +160,7 @@ Json workspace_document(const std::string& id, const SessionState& session, cons
   Json document = Json::object({{"id", id},
                                 {"generation", generation},
                                 {"volume", volume_document(id, session, around.volume_foreign)},
+                                {"volumes", volumes_document(session)},
                                 {"workload", part}});
   if (ready && !pod->address.empty()) document.set("endpoint", "tcp:" + pod_authority(*pod));
   return document;

@@ -26,7 +26,7 @@ void Compute::remove(const sdk::Call& call, std::string_view text) {
   check_id(id);
   view_->wait_until_listed(call);
   if (request["part"].str() == "workload") return remove_workload(call, id, request["incarnation"].str());
-  if (request["part"].str() == "volume") return remove_volume(call, id, request["uid"].str());
+  if (request["part"].str() == "volume") return remove_volume(call, id, request["uid"].str(), request["name"].str());
   throw sdk::Failure(ROOST_INVALID, "remove: part must be workload or volume");
 }
 
@@ -58,7 +58,7 @@ void Compute::remove_workload(const sdk::Call& call, const std::string& id, cons
   if (view_->session(id).volumes.empty()) forget(id);
 }
 
-void Compute::remove_volume(const sdk::Call& call, const std::string& id, const std::string& uid) {
+void Compute::remove_volume(const sdk::Call& call, const std::string& id, const std::string& uid, const std::string& name) {
   if (uid.empty()) throw sdk::Failure(ROOST_INVALID, "remove: a volume is removed by its uid only");
   refresh(call, id);
   const SessionState session = view_->session(id);
@@ -67,8 +67,10 @@ void Compute::remove_volume(const sdk::Call& call, const std::string& id, const 
     if (present.uid == uid) volume = &present;
   }
   if (volume == nullptr) {
-    if (session.volume("pvc-" + id) == nullptr) return forget(id);
-    throw sdk::Failure(ROOST_CONFLICT, "session " + id + ": its volume is another one: " + session.volume("pvc-" + id)->uid);
+    if (session.volumes.empty()) return forget(id);
+    const VolumeState* other = session.volume(name.empty() ? "pvc-" + id : name);
+    if (other == nullptr) return;
+    throw sdk::Failure(ROOST_CONFLICT, "session " + id + ": volume " + other->name + " is another one: " + other->uid);
   }
   for (const PodState& pod : session.pods) {  // a finished one counts as well: it would keep the claim Terminating
     if (pod.claim == volume->name)

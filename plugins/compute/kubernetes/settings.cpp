@@ -136,6 +136,9 @@ Task Task::parse(std::string_view text) {
   task.volume = read_volume(json["volume"], task.id);
   if (task.kind != "verify" && task.volume.name.empty()) invalid("task-spec: a " + task.kind + " needs a volume");
   task.live = json["live"].boolean();
+  task.user_id = json["user_id"].str();
+  task.generation = json["generation"].integer();
+  task.bytes = json["bytes"].integer();
   return task;
 }
 

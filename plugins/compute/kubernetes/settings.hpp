@@ -95,7 +95,10 @@ struct Task {
   std::string kind;      // backup, verify, restore
   VolumeRequest volume;  // name empty: none
   bool live = false;
-  Json document;  // as it was given; holds secrets
+  std::string user_id;
+  std::int64_t generation = 0;  // of a restore
+  std::int64_t bytes = 0;       // of a restore: what is unpacked
+  Json document;                // as it was given; holds secrets
   [[nodiscard]] static Task parse(std::string_view document);
 };
 

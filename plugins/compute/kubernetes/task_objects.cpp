@@ -35,7 +35,8 @@ void add_backup_mounts(const Task& task, Json& volumes, Json& mounts) {
 
 // What reads everything need own nothing; what restores gives files back to their owners.
 Json capabilities(const Task& task) {
-  const Json added = task.kind == "restore" ? Json::array({"DAC_OVERRIDE", "CHOWN", "FOWNER"}) : Json::array({"DAC_READ_SEARCH"});
+  const Json added =
+      task.kind == "restore" ? Json::array({"DAC_OVERRIDE", "CHOWN", "FOWNER", "FSETID"}) : Json::array({"DAC_READ_SEARCH"});
   return Json::object({{"drop", Json::array({"ALL"})}, {"add", added}});
 }
 

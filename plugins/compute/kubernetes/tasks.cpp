@@ -19,10 +19,11 @@ void check_shared(const Json& claim, const Task& task) {
   for (const Json& mode : claim["spec"]["accessModes"].items()) {
     if (mode.str() != "ReadWriteOncePod") return;
   }
-  throw sdk::Failure(ROOST_UNSUPPORTED, "volume " + task.volume.name +
-                                            " has the access mode ReadWriteOncePod: it cannot be backed up while the workspace runs. "
-                                            "Put the session to sleep first, or give new volumes the compute.config.access_mode "
-                                            "ReadWriteOnce");
+  throw sdk::Failure(ROOST_UNSUPPORTED,
+                     "volume " + task.volume.name +
+                         " has the access mode ReadWriteOncePod: it cannot be backed up while the workspace runs. "
+                         "Put the session to sleep first, or give new volumes the compute.config.access_mode "
+                         "ReadWriteOnce");
 }
 
 }  // namespace
@@ -58,6 +59,36 @@ void Compute::check_task_volume(const sdk::Call& call, const Task& task) {
   check_shared(outcome.object, task);
 }
 
+// The volume that a restore fills: made where it is not there, found by its token where an earlier start made it.
+void Compute::ensure_target(const sdk::Call& call, Task& task) {
+  if (task.volume.token.empty()) throw sdk::Failure(ROOST_INVALID, "task-spec: volume.token is missing");
+  Spec spec;
+  spec.id = task.id;
+  spec.user_id = task.user_id;
+  spec.generation = task.generation;
+  spec.volume = task.volume;
+  check_fence(spec, view_->session(task.id));
+  if (task.bytes > task.volume.size_bytes) {
+    throw sdk::Failure(ROOST_EXHAUSTED, "the restore needs " + std::to_string(task.bytes) + " bytes; volume " + task.volume.name +
+                                            " has " + std::to_string(task.volume.size_bytes));
+  }
+  Outcome outcome = client_->send_all(call, {Request::get(path(Kind::volume, task.volume.name))}).front();
+  if (outcome.is(404) && task.volume.create && task.volume.uid.empty()) {
+    outcome = client_->send_all(call, {Request::post(path(Kind::volume), volume_claim(settings_, spec))}).front();
+    if (outcome.error != nullptr && outcome.error->code() == ROOST_EXISTS)
+      outcome = client_->send_all(call, {Request::get(path(Kind::volume, task.volume.name))}).front();
+  }
+  if (outcome.is(404)) throw sdk::Failure(ROOST_CONFLICT, "volume " + task.volume.name + " is not there");
+  if (outcome.error != nullptr) throw ApiError(*outcome.error);
+  view_->put(Kind::volume, outcome.object);
+  const VolumeState volume = read_volume(outcome.object);
+  if (volume.token != task.volume.token || volume.deleting)
+    throw sdk::Failure(ROOST_CONFLICT, "volume " + task.volume.name + " is there and is not this restore's");
+  task.volume.uid = volume.uid;
+  task.document.at("volume").set("uid", volume.uid);
+  task.document.set("owner", settings_.user);
+}
+
 // A verify's Job has one name for all times: an earlier one makes room once it has ended.
 void Compute::clear_verify(const sdk::Call& call, const Task& task, const Json& present) {
   const JobState old = read_job(present);
@@ -86,8 +117,9 @@ JobState Compute::make_job(const sdk::Call& call, const Task& task) {
 }
 
 std::string Compute::task_start(const sdk::Call& call, std::string_view text) {
-  const Task task = Task::parse(text);
+  Task task = Task::parse(text);
   view_->wait_until_listed(call);
+  if (task.kind == "restore") ensure_target(call, task);
   check_task_volume(call, task);
   const JobState made = make_job(call, task);
   if (!made.succeeded && !made.failed) {

@@ -66,9 +66,10 @@ struct Applied {
   std::int64_t generation = 0;
   std::string volume;
   std::string token;
-  std::string made;                  // uid of the volume that was made under that name and token
-  std::string uncertain_boot;        // in that boot, processes may have been left that nobody can find
-  std::vector<std::string> removed;  // uids of volumes of this session that are gone
+  std::string made;                   // uid of the volume that was made under that name and token
+  std::string uncertain_boot;         // in that boot, processes may have been left that nobody can find
+  std::vector<std::string> removed;   // uids of volumes of this session that are gone
+  std::vector<std::string> restored;  // names of volumes that restores made
   bool operator==(const Applied&) const = default;
 };
 
@@ -164,7 +165,8 @@ class Plugin final : public sdk::ComputePlugin {
     const Lock lock(call, home(id) + "/operation.lock");
     if (tasks_.known(name)) return tasks_.observe(name);
     std::optional<Volume> volume;
-    if (kind != "verify") {
+    if (kind == "restore") volume = settle_target(call, *spec);
+    if (kind == "backup") {
       const Object::Ptr wanted = object_of(*spec, "volume");
       volume = volumes_.find(text_of(*wanted, "name"));
       if (!volume || volume->uid.empty())
@@ -207,8 +209,8 @@ class Plugin final : public sdk::ComputePlugin {
   Applied applied(const std::string& id) const {
     const Object::Ptr json = read_object(home(id) + "/applied.json");
     if (json.isNull()) return {};
-    return {number_of(*json, "generation"), text_of(*json, "volume"),         text_of(*json, "token"),
-            text_of(*json, "made"),         text_of(*json, "uncertain_boot"), texts_of(*json, "removed")};
+    return {number_of(*json, "generation"),   text_of(*json, "volume"),   text_of(*json, "token"),    text_of(*json, "made"),
+            text_of(*json, "uncertain_boot"), texts_of(*json, "removed"), texts_of(*json, "restored")};
   }
 
   void record(const std::string& id, const Applied& before, const Applied& now) {
@@ -219,9 +221,13 @@ class Plugin final : public sdk::ComputePlugin {
     json.set("token", now.token);
     json.set("made", now.made);
     json.set("uncertain_boot", now.uncertain_boot);
-    Array::Ptr removed(new Array);
-    for (const std::string& uid : now.removed) removed->add(uid);
-    json.set("removed", removed);
+    const auto list = [](const std::vector<std::string>& texts) {
+      Array::Ptr array(new Array);
+      for (const std::string& text : texts) array->add(text);
+      return array;
+    };
+    json.set("removed", list(now.removed));
+    json.set("restored", list(now.restored));
     replace_file(home(id) + "/applied.json", dump(json));
   }
 
@@ -268,6 +274,41 @@ class Plugin final : public sdk::ComputePlugin {
     return volume;
   }
 
+  // The volume that a restore fills: found by its token, or made.
+  Volume settle_target(const sdk::Call& call, const Object& spec) {
+    const std::string id = text_of(spec, "id");
+    const Object::Ptr wanted = object_of(spec, "volume");
+    const std::string name = text_of(*wanted, "name"), token = text_of(*wanted, "token");
+    if (!valid_volume_name(name) || name.substr(4, 8) != id || token.empty())
+      throw sdk::Failure(ROOST_INVALID, "volume: pvc-ID or pvc-ID-gN of this id, and a token");
+    const Applied before = applied(id);
+    if (number_of(spec, "generation") < before.generation) {
+      throw sdk::Failure(ROOST_CONFLICT, "this restore is of generation " + std::to_string(number_of(spec, "generation")) + "; " +
+                                             std::to_string(before.generation) + " was applied since");
+    }
+    if (auto volume = volumes_.find(name)) {
+      check_identity(*volume, token, text_of(*wanted, "uid"));
+      if (lock_holder(volume->lock())) throw sdk::Failure(ROOST_CONFLICT, "a workload uses the volume " + name);
+      return *volume;
+    }
+    if (!flag_of(*wanted, "create") || !text_of(*wanted, "uid").empty())
+      throw sdk::Failure(ROOST_CONFLICT, "the volume " + name + " is not there");
+    check_room(number_of(spec, "bytes"));
+    Applied now = before;
+    if (std::find(now.restored.begin(), now.restored.end(), name) == now.restored.end()) now.restored.push_back(name);
+    record(id, before, now);
+    return volumes_.create(call, name, token);
+  }
+
+  void check_room(std::int64_t bytes) const {
+    struct statvfs info {};
+    if (::statvfs(settings_.data.c_str(), &info) != 0) throw failure(settings_.data);
+    const auto free = static_cast<std::int64_t>(info.f_bavail) * static_cast<std::int64_t>(info.f_frsize);
+    if (bytes <= free) return;
+    throw sdk::Failure(ROOST_EXHAUSTED, "the restore needs " + std::to_string(bytes) + " bytes beside what is there; " +
+                                            std::to_string(free) + " are free on the disk that holds " + settings_.data);
+  }
+
   void remember_made(const std::string& id, const std::string& uid) {
     const Applied before = applied(id);
     Applied now = before;
@@ -305,6 +346,7 @@ class Plugin final : public sdk::ComputePlugin {
     now.removed.push_back(uid);
     if (now.made == uid) now.made.clear();
     if (now.removed.size() > 16) now.removed.erase(now.removed.begin());
+    std::erase(now.restored, found->name);
     record(id, before, now);
     volumes_.remove(call, *found);
   }
@@ -360,6 +402,7 @@ class Plugin final : public sdk::ComputePlugin {
     answer.set("id", id);
     answer.set("generation", was.generation);
     answer.set("volume", describe_volume(id, was));
+    answer.set("volumes", describe_volumes(id, was));
     Object::Ptr workload(new Object);
     const Object::Ptr status = workloads_.status(call, id);
     if (status.isNull()) {
@@ -398,6 +441,24 @@ class Plugin final : public sdk::ComputePlugin {
       json->set("uid", volume->uid);
     }
     return json;
+  }
+
+  // All of them, without going through those of other sessions.
+  Array::Ptr describe_volumes(const std::string& id, const Applied& was) const {
+    std::set<std::string> names(was.restored.begin(), was.restored.end());
+    names.insert("pvc-" + id);
+    if (!was.volume.empty()) names.insert(was.volume);
+    Array::Ptr array(new Array);
+    for (const std::string& name : names) {
+      const auto volume = volumes_.find(name);
+      if (!volume) continue;
+      Object::Ptr json(new Object);
+      json->set("name", volume->name);
+      json->set("token", volume->token);
+      json->set("uid", volume->uid);
+      array->add(json);
+    }
+    return array;
   }
 
   void explain_full_disk(Object& workload) const {

@@ -93,6 +93,7 @@ std::string Tasks::runner_spec(const std::string& name, const Object& spec, cons
   sandbox->set("kind", settings_.sandbox);
   sandbox->set("network", "host");  // a backup may go over the network, and the program is ours
   sandbox->set("trusted", true);
+  sandbox->set("restores", kind == "restore");
   sandbox->set("mounts", mounts);
   sandbox->set("command", words({sandboxed ? "/task/roost-agent" : settings_.agent, kind, "--spec", place + "/spec.json",
                                  "--result", place + "/out/result.json", "--progress", place + "/out/progress.json"}));
@@ -116,8 +117,12 @@ void Tasks::start(const sdk::Call& call, const Object& spec, const Volume* volum
   const std::string name = name_of(spec);
   const std::string run = directory(name);
   Object task = spec;
-  if (volume != nullptr)
+  if (volume != nullptr) {
     task.set("volume_path", settings_.sandbox == "none" ? volume->path + "/data" : std::string(kVolumeInside));
+    Object::Ptr named(new Object(*object_of(spec, "volume")));
+    named->set("uid", volume->uid);  // of one that was just made, nobody else knows it yet
+    task.set("volume", named);
+  }
   make_directory(run, 0700);
   make_directory(run + "/out", 0700);
   replace_file(run + "/spec.json", dump(task), 0600);

@@ -120,7 +120,8 @@ TEST_F(KubernetesTasks, ALiveBackupRunsOnTheWorkspacesNode) {
   const Json backup = task("0000bee9", "backup", 1, uid).set("live", true);
   start(*compute, backup);
   const Json made = get(batch("jobs/backup-0000bee9-0badcafe"));
-  const Json& term = made["spec"]["template"]["spec"]["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+  const Json& term =
+      made["spec"]["template"]["spec"]["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
   ASSERT_EQ(term.items().size(), 1u) << made.dump();
   EXPECT_EQ(term.items()[0]["topologyKey"].str(), "kubernetes.io/hostname");
   EXPECT_EQ(term.items()[0]["labelSelector"]["matchLabels"]["app"].str(), "user-0000bee9");
@@ -134,6 +135,73 @@ TEST_F(KubernetesTasks, AVolumeForOnePodIsNotBackedUpWhileItsWorkspaceRuns) {
   const Json backup = task("0000beea", "backup", 1, uid).set("live", true);
   EXPECT_EQ(code_of([&] { start(*compute, backup); }), ROOST_UNSUPPORTED);
   EXPECT_FALSE(exists(batch("jobs/backup-0000beea-0badcafe")));
+}
+
+TEST_F(KubernetesTasks, ARestoreFillsAVolumeOfItsOwnThatTheNextStartUses) {
+  const auto compute = open();
+  const std::string id = "0000beeb", old = sleeping(*compute, id);
+  Json restore = task(id, "restore", 1, "").set("generation", 1).set("bytes", 5);
+  restore.set("volume", Json::object({{"name", "pvc-" + id + "-g1"},
+                                      {"token", "token-1"},
+                                      {"uid", ""},
+                                      {"create", true},
+                                      {"size_bytes", std::int64_t{6} << 30}}));
+  EXPECT_EQ(start(*compute, restore)["state"].str(), "running");
+  EXPECT_EQ(start(*compute, restore)["attempt"].integer(), 1) << "a repeated start finds both";
+  const Json claim = get(core("persistentvolumeclaims/pvc-" + id + "-g1"));
+  EXPECT_EQ(claim["metadata"]["labels"]["uuid"].str(), id);
+  EXPECT_EQ(claim["metadata"]["annotations"]["roost.dev/token"].str(), "token-1");
+  EXPECT_EQ(claim["spec"]["resources"]["requests"]["storage"].str(), "6Gi");
+  const Json made = get(batch("jobs/restore-" + id + "-0badcafe"));
+  const Json& pod = made["spec"]["template"]["spec"];
+  const Json& container = pod["containers"].items().front();
+  EXPECT_EQ(container["command"].items().at(1)["restore"].str(), "");
+  bool writes = false, reads = false;
+  for (const Json& mount : container["volumeMounts"].items()) {
+    writes |= mount["mountPath"].str() == "/workspace" && !mount["readOnly"].boolean();
+    reads |= mount["mountPath"].str() == "/backups" && mount["readOnly"].boolean();
+  }
+  EXPECT_TRUE(writes && reads) << made.dump();
+  EXPECT_EQ(wait_end(*compute, restore)["state"].str(), "succeeded");
+  const Json seen = observe(*compute, id, true);
+  ASSERT_EQ(seen["volumes"].items().size(), 2u) << seen.dump();
+  const std::string uid = claim["metadata"]["uid"].str();
+  EXPECT_EQ(code_of([&] { remove_volume(*compute, id, uid); }), ROOST_CONFLICT) << "its finished pod still names the claim";
+  forget(*compute, restore);
+
+  Json next = spec(id, 2, "running");
+  next.set("volume", Json::object({{"name", "pvc-" + id + "-g1"},
+                                   {"token", "token-1"},
+                                   {"uid", uid},
+                                   {"create", false},
+                                   {"size_bytes", std::int64_t{6} << 30}}));
+  apply(*compute, next);
+  wait_ready(*compute, id);
+  EXPECT_EQ(get(apps("deployments/user-" + id))["spec"]["template"]["spec"]["volumes"]
+                .items()
+                .front()["persistentVolumeClaim"]["claimName"]
+                .str(),
+            "pvc-" + id + "-g1");
+  EXPECT_EQ(code_of([&] { start(*compute, Json(restore).set("attempt", 2)); }), ROOST_CONFLICT)
+      << "a later generation was applied";
+  remove_volume(*compute, id, old);
+  EXPECT_FALSE(exists(core("persistentvolumeclaims/pvc-" + id)));
+  remove_volume(*compute, id, old);  // again
+  EXPECT_EQ(observe(*compute, id, true)["volumes"].items().size(), 1u);
+}
+
+TEST_F(KubernetesTasks, ARestoreThatCannotFitIsRefusedWithTheNumbers) {
+  const auto compute = open();
+  const std::string id = "0000beec";
+  sleeping(*compute, id);
+  Json restore = task(id, "restore", 1, "").set("generation", 1).set("bytes", std::int64_t{2} << 30);
+  restore.set("volume", Json::object({{"name", "pvc-" + id + "-g1"},
+                                      {"token", "token-1"},
+                                      {"uid", ""},
+                                      {"create", true},
+                                      {"size_bytes", std::int64_t{1} << 30}}));
+  EXPECT_EQ(code_of([&] { start(*compute, restore); }), ROOST_EXHAUSTED);
+  EXPECT_FALSE(exists(core("persistentvolumeclaims/pvc-" + id + "-g1")));
 }
 
 TEST_F(KubernetesTasks, TellsWhyATaskFailed) {
