@@ -129,7 +129,7 @@ TEST(SimulationHarness, NoticesALiveObservationThatIsNone) {
   for (std::uint64_t seed = 1; seed <= 100 && !cried; ++seed) {
     Plan plan = plan_of(seed);
     plan.lost_volumes = false;
-    plan.faults.intruder = 0.05;
+    plan.faults.intruder = 0.001;
     plan.cache_lag_ms = 20'000;
     plan.sabotage = sabotage;
     plan.settle_ms = 300'000;
