@@ -125,20 +125,21 @@ TEST_F(BackupTask, WhatCannotBeReadIsCountedBlocksTheReleaseAndIsMadeGoodByAnoth
 }
 
 TEST_F(BackupTask, AFileThatChangesWhileItIsReadIsSkippedUnlessLive) {
+  // As long as small files may be: so is the time in which a write falls into a reading. Several, for each of three readings must
+  // be met, and the writer does not always have a core.
+  constexpr int kSmall = 8, kFiles = kSmall + 2;
   write_text(volume_ + "/calm", noise(500'000));
-  write_text(volume_ + "/small",
-             noise(1 << 20));  // as long as a small file may be: so is the time in which a write falls into its reading
   write_text(volume_ + "/large", noise(4 << 20));
+  for (int i = 0; i < kSmall; ++i) write_text(volume_ + "/small" + std::to_string(i), noise(1 << 20));
   std::atomic<bool> stop{false};
   std::thread writer([&] {
-    const int small = ::open((volume_ + "/small").c_str(), O_WRONLY | O_CLOEXEC);
-    const int large = ::open((volume_ + "/large").c_str(), O_WRONLY | O_CLOEXEC);
+    std::vector<int> files{::open((volume_ + "/large").c_str(), O_WRONLY | O_CLOEXEC)};
+    for (int i = 0; i < kSmall; ++i)
+      files.push_back(::open((volume_ + "/small" + std::to_string(i)).c_str(), O_WRONLY | O_CLOEXEC));
     for (char c = 0; !stop; ++c) {
-      EXPECT_EQ(::pwrite(small, &c, 1, 0), 1);
-      EXPECT_EQ(::pwrite(large, &c, 1, 2 << 20), 1);
+      for (const int file : files) EXPECT_EQ(::pwrite(file, &c, 1, 500'000), 1);
     }
-    ::close(small);
-    ::close(large);
+    for (const int file : files) ::close(file);
   });
   // The writer may be held up while a file is read, which is then rightly saved: until it was not.
   TaskRun run = backup();
@@ -149,8 +150,8 @@ TEST_F(BackupTask, AFileThatChangesWhileItIsReadIsSkippedUnlessLive) {
     changed = 0;
     for (const Skipped& skipped : receipt.skipped)
       changed += skipped.kind + skipped.reason == "filechanged" ? skipped.count : 100;
-    EXPECT_EQ(receipt.files + changed, 3);
-    return changed == 2 || HasFailure();
+    EXPECT_EQ(receipt.files + changed, kFiles);
+    return changed >= 2 || HasFailure();  // the large one and a small one
   }));
   TaskRun live = backup();
   live.live = true;
@@ -158,12 +159,12 @@ TEST_F(BackupTask, AFileThatChangesWhileItIsReadIsSkippedUnlessLive) {
   const auto alive = agent_.run(live);
   stop = true;
   writer.join();
-  EXPECT_EQ(changed, 2);
+  EXPECT_GE(changed, 2);
   const auto skipping = agent_.verify(run.archive);
   ASSERT_TRUE(skipping.succeeded()) << skipping.document.dump();
   EXPECT_THAT(release_blocker(skipping.receipt(), "0badcafe", "volume-1", false), HasSubstr("changed"));
   ASSERT_TRUE(alive.succeeded()) << alive.document.dump();
-  EXPECT_EQ(alive.receipt().files, 3);
+  EXPECT_EQ(alive.receipt().files, kFiles);
   EXPECT_TRUE(alive.receipt().skipped.empty());
   const auto verified = agent_.verify("live.zip");
   ASSERT_TRUE(verified.succeeded()) << verified.document.dump();
