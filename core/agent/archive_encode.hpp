@@ -7,8 +7,8 @@
 #include <string_view>
 
 #include "agent/archive_deflate.hpp"
-#include "agent/archive_format.hpp"
-#include "agent/manifest.hpp"
+#include "archive/format.hpp"
+#include "archive/manifest.hpp"
 
 namespace roost::agent {
 

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <array>
 
-#include "agent/walk_beneath.hpp"
+#include "archive/reading.hpp"
 
 namespace roost::agent {
 
@@ -16,8 +16,6 @@ constexpr std::size_t kReadPiece = 64u << 10;
 // libarchive wants to see more bytes than a data descriptor has. A central record is longer than this, so the bytes are there.
 constexpr std::uint64_t kLookahead = 24;
 constexpr std::size_t kHeaderFixed = 64;  // a local header without its name is shorter
-constexpr std::size_t kCommentMax = 1024;
-constexpr std::size_t kWideSize = 56 + 20;
 
 Error damaged(const std::string& what) { return Error{Code::data_loss, "the archive is damaged: " + what, 0}; }
 
@@ -61,40 +59,14 @@ Result<std::unique_ptr<ArchiveReader>> ArchiveReader::open(ArchiveSource& source
   return reader;
 }
 
-// Finds the last record, and takes from it (or from the 64-bit one before it) where the central directory is. Both are then
-// written again from what was read and must come out as they are stored.
 Status ArchiveReader::read_end() {
-  const std::uint64_t size = source_.size();
-  const std::size_t tail_size = static_cast<std::size_t>(std::min<std::uint64_t>(size, kWideSize + kEndSize + kCommentMax));
-  ROOST_TRY(const std::string tail, source_.read(size - tail_size, tail_size));
-  if (tail.size() < kEndSize) return damaged("it is too short");
-  std::size_t at = tail.size() - kEndSize;
-  while (get_u32(tail, at) != kEndSignature || get_u16(tail, at + 20) != tail.size() - at - kEndSize) {
-    if (at-- == 0) return damaged("it is cut off, or something was appended, or it is not an archive of Roost");
-  }
-  end_offset_ = size - tail_size + at;
-  end_.comment = tail.substr(at + kEndSize);
-  ROOST_TRY(comment_, parse_comment(end_.comment));
-  end_.entries = get_u16(tail, at + 10);
-  end_.directory_size = get_u32(tail, at + 12);
-  end_.directory_offset = get_u32(tail, at + 16);
-  const bool wide = end_.entries == UINT16_MAX || end_.directory_size == UINT32_MAX || end_.directory_offset == UINT32_MAX;
-  if (wide) {
-    if (at < kWideSize) return damaged("its 64-bit end record is missing");
-    end_.entries = get_u64(tail, at - kWideSize + 32);
-    end_.directory_size = get_u64(tail, at - kWideSize + 40);
-    end_.directory_offset = get_u64(tail, at - kWideSize + 48);
-  }
-  const std::string again = wide_end(end_);
-  if (end_record(end_) != tail.substr(at) || at < again.size() || tail.compare(at - again.size(), again.size(), again) != 0) {
-    return damaged("its end record says what it cannot say");
-  }
-  const std::uint64_t directory_end = end_offset_ - again.size();
-  if (end_.directory_offset > directory_end || directory_end - end_.directory_offset != end_.directory_size ||
-      comment_.manifest_offset >= end_.directory_offset || end_.entries == 0) {
-    return damaged("its parts do not lie where its end record says");
-  }
-  central_ = std::make_unique<ByteWindow>(source_, end_.directory_offset, directory_end);
+  const ByteRange tail = layout_range(source_.size());
+  ROOST_TRY(const std::string bytes, source_.read(tail.offset, tail.length));
+  ROOST_TRY(const ArchiveLayout layout, read_layout(source_.size(), bytes));
+  end_ = layout.end;
+  end_offset_ = layout.end_offset;
+  comment_ = layout.comment;
+  central_ = std::make_unique<ByteWindow>(source_, end_.directory_offset, end_.directory_offset + end_.directory_size);
   return {};
 }
 

@@ -10,10 +10,10 @@
 #include <string>
 #include <vector>
 
-#include "agent/archive_format.hpp"
-#include "agent/archive_source.hpp"
 #include "agent/archive_stream.hpp"
-#include "agent/manifest.hpp"
+#include "archive/format.hpp"
+#include "archive/manifest.hpp"
+#include "archive/source.hpp"
 #include "base/crypto.hpp"
 #include "base/result.hpp"
 

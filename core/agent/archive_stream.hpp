@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-#include "agent/archive_source.hpp"
+#include "archive/source.hpp"
 #include "base/result.hpp"
 
 struct archive;

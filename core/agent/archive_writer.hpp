@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "agent/archive_encode.hpp"
-#include "agent/archive_format.hpp"
 #include "agent/archive_spool.hpp"
-#include "agent/manifest.hpp"
+#include "archive/format.hpp"
+#include "archive/manifest.hpp"
 #include "base/crypto.hpp"
 #include "base/result.hpp"
 

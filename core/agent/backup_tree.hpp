@@ -15,9 +15,9 @@
 
 #include "agent/archive_encode.hpp"
 #include "agent/backup_file.hpp"
-#include "agent/manifest.hpp"
 #include "agent/task_pool.hpp"
 #include "agent/walk.hpp"
+#include "archive/manifest.hpp"
 
 namespace roost::agent {
 

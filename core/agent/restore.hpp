@@ -3,9 +3,9 @@
 // directory; a further attempt of the same operation clears the directory and begins again. Thread safety: the main thread.
 #pragma once
 
-#include "agent/archive_source.hpp"
 #include "agent/task.hpp"
 #include "agent/task_storage.hpp"
+#include "archive/source.hpp"
 #include "base/result.hpp"
 #include "model/receipt.hpp"
 

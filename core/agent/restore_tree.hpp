@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "agent/manifest.hpp"
 #include "agent/walk_beneath.hpp"
+#include "archive/manifest.hpp"
 #include "base/result.hpp"
 
 namespace roost::agent {

@@ -17,6 +17,7 @@
 #include "agent/task_storage.hpp"
 #include "agent/verify.hpp"
 #include "agent/walk_beneath.hpp"
+#include "archive/manifest.hpp"
 #include "base/clock.hpp"
 
 namespace roost::agent {

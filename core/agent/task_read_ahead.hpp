@@ -10,8 +10,8 @@
 #include <mutex>
 #include <string>
 
-#include "agent/archive_source.hpp"
 #include "agent/task_thread.hpp"
+#include "archive/source.hpp"
 #include "base/result.hpp"
 
 namespace roost::agent {

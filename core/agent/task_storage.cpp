@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "agent/walk_beneath.hpp"
+#include "archive/manifest.hpp"
 #include "base/clock.hpp"
 #include "host/plugin_call.hpp"
 

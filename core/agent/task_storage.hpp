@@ -9,8 +9,8 @@
 #include <string>
 #include <string_view>
 
-#include "agent/archive_source.hpp"
 #include "agent/task.hpp"
+#include "archive/source.hpp"
 #include "base/result.hpp"
 #include "host/loader.hpp"
 

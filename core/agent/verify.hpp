@@ -1,9 +1,9 @@
 // verify: proves a stored archive by reading it again, without the volume. Thread safety: the main thread.
 #pragma once
 
-#include "agent/archive_source.hpp"
 #include "agent/task.hpp"
 #include "agent/task_storage.hpp"
+#include "archive/source.hpp"
 #include "base/result.hpp"
 #include "model/receipt.hpp"
 

@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <mutex>
 #include <system_error>
 
@@ -73,19 +72,6 @@ std::size_t raise_descriptor_limit(std::size_t wanted) {
   limit.rlim_cur = std::max(limit.rlim_cur, std::min<rlim_t>(limit.rlim_max, wanted + kOthers));
   if (::setrlimit(RLIMIT_NOFILE, &limit) != 0 || ::getrlimit(RLIMIT_NOFILE, &limit) != 0) return kOthers;
   return std::min<std::size_t>(wanted, limit.rlim_cur > 2 * kOthers ? limit.rlim_cur - kOthers : limit.rlim_cur / 2);
-}
-
-std::string escape_path(std::string_view path, std::size_t most) {
-  std::string out;
-  for (const char c : path) {
-    char piece[8];
-    const bool plain = c >= 0x20 && c < 0x7f && c != '\\' && c != '"';
-    const int length = plain ? std::snprintf(piece, sizeof piece, "%c", c)
-                             : std::snprintf(piece, sizeof piece, "\\x%02x", static_cast<unsigned char>(c));
-    if (out.size() + static_cast<std::size_t>(length) + 3 > most) return out + "...";
-    out += piece;
-  }
-  return out;
 }
 
 bool unchanged(const struct stat& before, const struct stat& after) {

@@ -47,9 +47,6 @@ using DirectoryRef = std::shared_ptr<const FdOwner>;
 // many directories may be open at once.
 [[nodiscard]] std::size_t raise_descriptor_limit(std::size_t wanted);
 
-// A path as it may appear in a receipt or a log: printable ASCII, everything else as \xNN, at most `most` characters.
-[[nodiscard]] std::string escape_path(std::string_view path, std::size_t most = 80);
-
 [[nodiscard]] inline std::int64_t mtime_ns_of(const struct stat& status) {
   return static_cast<std::int64_t>(status.st_mtim.tv_sec) * 1'000'000'000 + status.st_mtim.tv_nsec;
 }

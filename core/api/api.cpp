@@ -36,6 +36,7 @@ Api::Impl::Impl(Engine& engine, Clock& clock, Random& random, Hooks hooks, Optio
 
 void Api::Impl::register_routes(http::Router& router) {
   add_sessions(router);
+  add_backups(router);
   add_messages(router);
   add_restore(router);
   add_service(router);
@@ -78,6 +79,8 @@ void Api::Impl::reconfigure(Options options) {
 void Api::Impl::publish(const Event& event) {
   hub.publish(event);
   if (event.type == "session.deleted") (void)audit({"roostd", "session.deleted", event.session_id, "done", event.data});
+  if (event.type.starts_with("backup."))
+    (void)audit({"roostd", event.type, event.data["backup_id"].as_string(), "done", event.data});
 }
 
 void Api::Impl::drain() {

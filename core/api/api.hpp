@@ -43,6 +43,9 @@ struct Hooks {
   std::function<std::string()> metrics;                        // the exposition's text
   std::function<Status(const AuditNote&)> audit;               // may block shortly where durable
   std::string version;
+  // The bytes [offset, offset + length) of an archive, length at most 8 MiB; answers once, on any thread. Empty: not offered.
+  std::function<void(const std::string& archive, std::int64_t offset, std::int64_t length, Done<std::string>)> read_archive;
+  std::function<std::string()> backup_place;  // the plugin that keeps the archives
 };
 
 class Api {

@@ -13,6 +13,14 @@ void append_dry_run(std::string& body, bool dry_run) {
 
 Json time_or_null(std::int64_t wall_us) { return wall_us > 0 ? Json(format_time(wall_us)) : Json(); }
 
+Json skipped_json(const std::vector<Skipped>& skipped) {
+  Json list = Json::array();
+  for (const Skipped& entry : skipped) {
+    list.push(Json::object({{"kind", entry.kind}, {"reason", entry.reason}, {"count", entry.count}, {"example", entry.example}}));
+  }
+  return list;
+}
+
 Json condition(std::string_view type, bool status, std::string_view reason, std::string_view message) {
   return Json::object({{"type", type}, {"status", status}, {"reason", reason}, {"message", message}});
 }
@@ -131,11 +139,6 @@ std::string queued_body(std::string_view id, const Message& message, std::int64_
 }
 
 Json receipt_json(const Receipt& receipt) {
-  Json skipped = Json::array();
-  for (const Skipped& entry : receipt.skipped) {
-    skipped.push(
-        Json::object({{"kind", entry.kind}, {"reason", entry.reason}, {"count", entry.count}, {"example", entry.example}}));
-  }
   return Json::object({{"id", receipt.backup_id},
                        {"archive", receipt.archive},
                        {"files", receipt.files},
@@ -147,7 +150,41 @@ Json receipt_json(const Receipt& receipt) {
                        {"made_at", time_or_null(receipt.made_at_us)},
                        {"verified_at", time_or_null(receipt.verified_at_us)},
                        {"empty_volume", receipt.empty_volume},
-                       {"skipped", std::move(skipped)}});
+                       {"skipped", skipped_json(receipt.skipped)}});
+}
+
+Json backup_json(const BackupRecord& record, std::string_view place) {
+  const Receipt& receipt = record.receipt;
+  Json hold;
+  if (record.hold) {
+    hold =
+        Json::object({{"until", time_or_null(record.hold->until_us)}, {"reason", record.hold->reason}, {"by", record.hold->by}});
+  }
+  Json note;
+  if (record.note) {
+    note = Json::object({{"reason", record.note->reason}, {"by", record.note->by}, {"at", time_or_null(record.note->at_us)}});
+  }
+  return Json::object({{"id", record.id},
+                       {"session_id", record.session_id},
+                       {"user_id", record.user_id},
+                       {"created_at", format_time(record.created_at_us)},
+                       {"trigger", record.trigger},
+                       {"state", record.state},
+                       {"archive", record.archive},
+                       {"archive_bytes", receipt.archive_bytes},
+                       {"files", receipt.files},
+                       {"bytes", receipt.bytes},
+                       {"tree_hash", receipt.tree_hash},
+                       {"live", receipt.live},
+                       {"consistency", receipt.live ? "live" : "at rest"},
+                       {"verified_at", time_or_null(receipt.verified_at_us)},
+                       {"last_proven_restorable_at", time_or_null(last_proven_us(record))},
+                       {"verify_asked_at", time_or_null(record.verify_asked_at_us)},
+                       {"protected_until", time_or_null(record.protected_until_us)},
+                       {"hold", std::move(hold)},
+                       {"note", std::move(note)},
+                       {"skipped", skipped_json(receipt.skipped)},
+                       {"place", place}});
 }
 
 Json operation_json(std::string_view session_id, const Operation& operation) {

@@ -34,6 +34,8 @@ namespace roost::api {
 [[nodiscard]] Json whole(const SessionSnapshot&, std::string_view workspace_url);
 [[nodiscard]] Json operation_json(std::string_view session_id, const Operation&);
 [[nodiscard]] Json receipt_json(const Receipt&);
+// `place`: the plugin that keeps the archives.
+[[nodiscard]] Json backup_json(const BackupRecord&, std::string_view place);
 
 [[nodiscard]] Json claimed_json(const Message&);  // for the consumer: {"id","message","created_at","attempt","claim"}
 [[nodiscard]] Json history_json(

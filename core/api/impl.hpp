@@ -1,11 +1,12 @@
-// Api::Impl: the handlers, one file for each group of them: sessions.cpp, remove.cpp, restore.cpp, messages.cpp, service.cpp; who
-// may call which is in access.cpp. Thread safety: as api.hpp says. Handlers run on event loops or the pool, completions on the
-// engine's thread; what both need is copied, because the request ends with the handler.
+// Api::Impl: the handlers, one file for each group of them: sessions.cpp, remove.cpp, restore.cpp, backups.cpp, backup_files.cpp,
+// messages.cpp, service.cpp; who may call which is in access.cpp. Thread safety: as api.hpp says. Handlers run on event loops or
+// the pool, completions on the engine's thread; what both need is copied, because the request ends with the handler.
 #pragma once
 
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -13,6 +14,10 @@
 
 #include "api/api.hpp"
 #include "api/request.hpp"
+
+namespace roost {
+class EntryLookup;
+}
 
 namespace roost::api {
 
@@ -57,6 +62,7 @@ class Api::Impl {
   bool must_look(const Request& request) const;
   void look(const Request&, const Responder&, const PrincipalView&, Method handler);  // into the store, then `handler`
   void add_sessions(http::Router& router);
+  void add_backups(http::Router& router);
   void add_messages(http::Router& router);
   void add_restore(http::Router& router);
   void add_service(http::Router& router);
@@ -109,6 +115,30 @@ class Api::Impl {
   void restore_as_new(const Request&, const Responder&, const PrincipalView&);
   // Calls `then` with the backup, where the caller may see it; else it is answered (404).
   void with_source(const std::string& backup_id, const Responder&, const PrincipalView&, std::function<void(BackupRecord)> then);
+  // backups.cpp
+  // None: it is answered already.
+  std::optional<BackupQuery> backup_query(const Request&, const Responder&, const PrincipalView&);
+  http::Response backups_page(const BackupPage& page) const;
+  void list_backups(const Request&, const Responder&, const PrincipalView&);
+  void list_session_backups(const Request&, const Responder&, const PrincipalView&);
+  void with_backup(const Request&, const Responder&, const PrincipalView&, std::function<void(BackupRecord)> then);
+  void get_backup(const Request&, const Responder&, const PrincipalView&);
+  void hold_backup(const Request&, const Responder&, const PrincipalView&);
+  void lift_hold(const Request&, const Responder&, const PrincipalView&);
+  void change_backup(const Request&, const Responder&, const PrincipalView&, const char* action, Json details,
+                     std::function<void(const std::string& id, Done<BackupRecord>)> change);
+  void verify_backup(const Request&, const Responder&, const PrincipalView&);
+  void remove_backup(const Request&, const Responder&, const PrincipalView&);
+  void list_strangers(const Request&, const Responder&, const PrincipalView&);
+  // backup_files.cpp
+  std::shared_ptr<const void> take_reading(const Responder& respond);
+  void with_archive(const Request&, const Responder&, const PrincipalView&,
+                    std::function<void(BackupRecord, std::shared_ptr<const void> place)> then);
+  Done<void> watch_reading(const std::string& id, std::shared_ptr<const void> place);
+  void list_files(const Request&, const Responder&, const PrincipalView&);
+  void get_file(const Request&, const Responder&, const PrincipalView&);
+  void send_file(const BackupRecord&, const EntryLookup&, std::shared_ptr<const void> place, const Responder&);
+  void get_archive(const Request&, const Responder&, const PrincipalView&);
   // messages.cpp
   void chat(const Request&, const Responder&, const PrincipalView&);
   void history(const Request&, const Responder&, const PrincipalView&);
@@ -136,7 +166,8 @@ class Api::Impl {
   std::atomic<std::shared_ptr<State>> state_;
   std::atomic<bool> draining_{false};
   std::atomic<bool> loaded_{false};
-  const ConcurrencyLimiter claims_{16};  // of one session
+  const ConcurrencyLimiter claims_{16};                                                       // of one session
+  const std::shared_ptr<std::atomic<int>> readings_ = std::make_shared<std::atomic<int>>(0);  // of archives
   struct Rule {
     std::string method;
     Access access;

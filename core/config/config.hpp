@@ -89,6 +89,12 @@ struct Sessions {
   std::chrono::milliseconds idempotency{};
 };
 
+struct Backups {
+  std::chrono::milliseconds retention{};
+  std::chrono::milliseconds drill_interval{};
+  std::chrono::milliseconds walk{};
+};
+
 struct Chat {
   std::int64_t queue_max = 0;
   std::int64_t tries = 0;
@@ -146,6 +152,7 @@ struct Config {
   Workspaces workspaces;
   Size size_small, size_large;
   Sessions sessions;
+  Backups backups;
   Chat chat;
   Reconciler engine;
   Auth auth;

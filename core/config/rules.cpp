@@ -217,6 +217,8 @@ class Interpreter {
     out.kept_volume = in.duration("kept_volume");
     out.tombstone = in.duration("tombstone");
     out.idempotency = in.duration("idempotency");
+    const Reader backups(config_.tree["backups"]);
+    config_.backups = {backups.duration("retention"), backups.duration("drill_interval"), backups.duration("walk")};
     const Reader chat(config_.tree["chat"]);
     config_.chat = {chat.whole("queue_max"), chat.whole("tries"), chat.duration("history"), chat.flag("wakes")};
   }

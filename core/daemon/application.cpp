@@ -13,6 +13,7 @@
 
 #include "base/clock.hpp"
 #include "daemon/notify.hpp"
+#include "daemon/recover.hpp"
 #include "daemon/runtime.hpp"
 #include "daemon/settings.hpp"
 #include "daemon/signals.hpp"
@@ -86,7 +87,8 @@ void Application::handleOption(const std::string& name, const std::string& value
 
 int Application::main(const std::vector<std::string>& arguments) {
   const bool transfers = arguments.size() == 2 && (arguments[0] == "export" || arguments[0] == "import");
-  if (!arguments.empty() && !transfers) {
+  const bool recovers = arguments.size() == 1 && arguments[0] == "recover";
+  if (!arguments.empty() && !transfers && !recovers) {
     std::cerr << "roostd: \"" << arguments[0] << "\" means nothing here\nroostd --help lists the options\n";
     return 2;
   }
@@ -97,16 +99,20 @@ int Application::main(const std::vector<std::string>& arguments) {
       case Mode::help: {
         Poco::Util::HelpFormatter formatter(options());
         formatter.setCommand("roostd");
-        formatter.setUsage("[--config FILE] [--check-config | export FILE | import FILE]");
+        formatter.setUsage("[--config FILE] [--check-config | export FILE | import FILE | recover]");
         formatter.setHeader(
             "The daemon of Roost: REST API, gateway of the workspaces, reconciler. export and import move everything that the "
             "store "
-            "holds out of it and into an empty one, while no roostd runs.");
+            "holds out of it and into an empty one, recover makes the catalogue of backups anew out of the archives in the "
+            "backup "
+            "storage; while no roostd runs.");
         formatter.format(std::cout);
         return 0;
       }
       case Mode::check_config: return check_config();
-      case Mode::run: return transfers ? transfer(arguments[0], arguments[1]) : run_daemon();
+      case Mode::run:
+        if (recovers) return recover();
+        return transfers ? transfer(arguments[0], arguments[1]) : run_daemon();
     }
   } catch (const std::exception& error) {
     std::cerr << "roostd: " << error.what() << '\n';
@@ -157,6 +163,40 @@ int Application::transfer(const std::string& what, const std::string& file) {
   }
   std::cout << what << "ed " << done->sessions << " sessions in " << done->documents << " documents and " << done->sequences
             << " queues; SHA-256 of the file's lines " << done->sha256 << '\n';
+  return 0;
+}
+
+// The catalogue out of the archives, where the store was lost.
+int Application::recover() {
+  const auto config = config::Config::load(config_file_, config::process_environment());
+  const std::string faults = config.ok() ? check(*config) : config.error().message + "\n";
+  if (!faults.empty()) {
+    std::cerr << faults;
+    return 1;
+  }
+  log::register_secrets(config->secret_values());
+  log::configure(log_options(*config));
+  Loop loop;
+  loop.start();
+  auto backends = Backends::open_storage(backends_spec(*config), host_api(), loop);
+  if (!backends.ok()) {
+    std::cerr << "roostd: " << backends.error().message << '\n';
+    return 1;
+  }
+  const RecoverOptions options{"recover-" + std::to_string(::getpid()),
+                               [&](const std::string& archive, std::int64_t offset, std::int64_t length) {
+                                 return (*backends)->read_archive(archive, offset, length);
+                               },
+                               [](const std::string& line) { std::cout << line << std::endl; }};
+  const auto done = recover_catalogue((*backends)->store(), (*backends)->backup(), system_clock(), options);
+  (void)(*backends)->drain(system_clock().monotonic_ns() + 5'000'000'000);
+  loop.stop();
+  if (!done.ok()) {
+    std::cerr << "roostd: recover: " << done.error().message << "\nwhat was recovered stays; run it again to go on\n";
+    return 1;
+  }
+  std::cout << "recovered " << done->made << " backups, " << done->known << " were known already; " << done->damaged
+            << " damaged archives and " << done->strangers << " strangers were left alone\n";
   return 0;
 }
 

@@ -23,6 +23,7 @@ class Application : public Poco::Util::ServerApplication {
  private:
   int run_daemon();
   int check_config();
+  int recover();
   int transfer(const std::string& what, const std::string& file);
   int serve(class Runtime& runtime);
 

@@ -62,6 +62,8 @@ double cpu_seconds() {
 constexpr std::array kPhases{Phase::pending,  Phase::starting,       Phase::running,     Phase::stopping, Phase::asleep,
                              Phase::deleting, Phase::delete_blocked, Phase::volume_lost, Phase::failed};
 
+constexpr std::array kBackupStates{"started", "verified", "damaged", "missing", "deleting"};
+
 class Collector {
  public:
   Collector(Metrics& metrics, MetricSources sources)
@@ -73,6 +75,14 @@ class Collector {
         orphans_(metrics.gauge("roost_engine_orphans", "Resources without a session, as last seen")),
         queue_(metrics.gauge("roost_engine_queue_depth", "Sessions that wait for the engine")),
         in_flight_(metrics.gauge("roost_engine_calls_in_flight", "Calls of backends under way")),
+        strangers_(metrics.gauge("roost_backups_strangers", "Archives in the storage that no backup names")),
+        oldest_proof_(metrics.gauge("roost_backup_oldest_proof_seconds",
+                                    "How long ago the backup was read back that waits longest for it")),
+        proven_(metrics.counter("roost_backup_drills_total", "Backups that were read again", {{"result", "proven"}})),
+        rotten_(metrics.counter("roost_backup_drills_total", "Backups that were read again", {{"result", "damaged"}})),
+        drills_failed_(metrics.counter("roost_backup_drills_total", "Backups that were read again", {{"result", "failed"}})),
+        missing_(metrics.counter("roost_backups_missing_total", "Archives that were found to be gone")),
+        removed_(metrics.counter("roost_backups_removed_total", "Backups that were removed")),
         leader_(metrics.gauge("roost_engine_leader", "1 where this daemon reconciles")),
         ready_(metrics.gauge("roost_ready", "1 where /ready says yes")),
         accepted_(metrics.counter("roost_http_connections_total", "Accepted connections")),
@@ -87,6 +97,9 @@ class Collector {
         cpu_(metrics.gauge("roost_process_cpu_seconds", "Processor time of this process since its start")) {
     for (const Phase phase : kPhases) {
       phases_.push_back(metrics.gauge("roost_sessions", "Sessions by phase", {{"phase", std::string(to_string(phase))}}));
+    }
+    for (const char* state : kBackupStates) {
+      backups_.push_back(metrics.gauge("roost_backups", "Backups by state, as the leader last counted them", {{"state", state}}));
     }
     for (const char* backend : {"store", "compute", "backup"}) {
       running_.push_back(metrics.gauge("roost_backend_calls_running", "Calls inside a plugin", {{"backend", backend}}));
@@ -111,6 +124,7 @@ class Collector {
     queue_.set(static_cast<double>(engine.queue_depth));
     in_flight_.set(static_cast<double>(engine.in_flight));
     leader_.set(engine.leader ? 1 : 0);
+    collect_backups();
     ready_.set(sources_.engine->ready().ok() ? 1 : 0);
     const http::ServerStatistics server = sources_.server->statistics();
     accepted_.follow(server.accepted);
@@ -132,6 +146,20 @@ class Collector {
   }
 
  private:
+  // Of a replica that does not lead: nothing.
+  void collect_backups() {
+    Engine::BackupStatistics now = sources_.engine->backup_statistics();
+    for (std::size_t i = 0; i < kBackupStates.size(); ++i) backups_[i].set(static_cast<double>(now.states[kBackupStates[i]]));
+    strangers_.set(static_cast<double>(now.strangers));
+    const std::int64_t age_us = now.oldest_proof_us == 0 ? 0 : system_clock().wall_us() - now.oldest_proof_us;
+    oldest_proof_.set(static_cast<double>(age_us) / 1e6);
+    proven_.follow(now.proven);
+    rotten_.follow(now.damaged);
+    drills_failed_.follow(now.drills_failed);
+    missing_.follow(now.missing);
+    removed_.follow(now.removed);
+  }
+
   // With thousands of connections the directory takes milliseconds to read, on an event loop: once a second is enough.
   void count_descriptors() {
     const std::int64_t now_ns = system_clock().monotonic_ns();
@@ -142,9 +170,11 @@ class Collector {
 
   const MetricSources sources_;
   std::int64_t counted_ns_ = 0;
-  std::vector<Gauge> phases_, running_, queued_;
+  std::vector<Gauge> phases_, backups_, running_, queued_;
   Following steps_, failures_, conflicts_, overdue_;
-  Gauge orphans_, queue_, in_flight_, leader_, ready_;
+  Gauge orphans_, queue_, in_flight_, strangers_, oldest_proof_;
+  Following proven_, rotten_, drills_failed_, missing_, removed_;
+  Gauge leader_, ready_;
   Following accepted_, rejected_, timeouts_;
   Gauge connections_, requests_, tunnels_, streams_, resident_, descriptors_, cpu_;
 };

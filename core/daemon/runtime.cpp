@@ -130,6 +130,10 @@ api::Hooks Runtime::Impl::hooks() {
   hooks.metrics = [this] { return metrics.text(); };
   hooks.audit = [this](const api::AuditNote& note) { return record(note); };
   hooks.version = ROOST_VERSION;
+  hooks.read_archive = [this](const std::string& archive, std::int64_t offset, std::int64_t length, Done<std::string> done) {
+    backends->read_archive(archive, offset, length, std::move(done));
+  };
+  hooks.backup_place = [this] { return backends->backup_plugin(); };
   return hooks;
 }
 

@@ -58,6 +58,9 @@ EngineOptions engine_options(const config::Config& config) {
   options.tombstone_ms = config.sessions.tombstone.count();
   options.idempotency_ms = config.sessions.idempotency.count();
   options.volume_bytes = config.sessions.volume_bytes;
+  options.backup_retention_ms = config.backups.retention.count();
+  options.backup_drill_ms = config.backups.drill_interval.count();
+  options.backup_walk_ms = config.backups.walk.count();
   options.queue_max = config.chat.queue_max;
   options.message_tries = config.chat.tries;
   options.history_ms = config.chat.history.count();

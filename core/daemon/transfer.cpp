@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "base/crypto.hpp"
+#include "daemon/blocking_store.hpp"
 #include "engine/documents.hpp"
 
 namespace roost::daemon {
@@ -26,75 +27,13 @@ namespace {
 
 constexpr const char* kFormat = "roost-export";
 constexpr std::int64_t kVersion = 1;
-constexpr std::uint32_t kPage = 200;
+constexpr std::uint32_t kPage = BlockingStore::kScanPage;
 constexpr std::size_t kLineMax = 16U << 20;    // a document of 1 MiB, each byte escaped
 constexpr std::size_t kBatchBytes = 4U << 20;  // of one commit
 constexpr std::size_t kBatch = 100;
-constexpr std::int64_t kLeaseMs = 30'000;
 constexpr std::int64_t kBurntMs = 60'000;
 constexpr const char* kPartition = "transfer";
 constexpr const char* kMarker = "import";
-
-template <class T>
-Result<T> ask(const std::function<void(Done<T>)>& call) {
-  auto answer = std::make_shared<std::promise<Result<T>>>();
-  auto waited = answer->get_future();
-  call([answer](Result<T> result) { answer->set_value(std::move(result)); });
-  return waited.get();
-}
-
-// The store, one call at a time. It holds the leader's lease, so that no leader acts meanwhile, and renews it on the way.
-class Blocking {
- public:
-  Blocking(Store& store, Clock& clock, std::string holder) : store_(store), clock_(clock), holder_(std::move(holder)) {}
-  ~Blocking() {
-    if (asked_ms_ != 0) (void)lease(3);
-  }
-  Blocking(const Blocking&) = delete;
-  Blocking& operator=(const Blocking&) = delete;
-
-  Status begin() { return renew(true); }
-  Result<Document> get(const std::string& partition, const std::string& key) {
-    ROOST_CHECK(renew(false));
-    return ask<Document>([&](Done<Document> done) { store_.get(partition, key, std::move(done)); });
-  }
-  Result<std::vector<Document>> scan(const std::string& partition, const std::string& after, std::uint32_t limit = kPage) {
-    ROOST_CHECK(renew(false));
-    return ask<std::vector<Document>>(
-        [&](Done<std::vector<Document>> done) { store_.scan(partition, "", after, limit, std::move(done)); });
-  }
-  Result<CommitResult> commit(const Commit& commit) {
-    ROOST_CHECK(renew(false));
-    return ask<CommitResult>([&](Done<CommitResult> done) { store_.commit(commit, std::move(done)); });
-  }
-  Result<Watched> watch(const std::string& resume) {
-    return ask<Watched>([&](Done<Watched> done) { store_.watch(resume, std::move(done)); });
-  }
-
- private:
-  Result<Lease> lease(int action) {
-    return ask<Lease>([&](Done<Lease> done) { store_.lease("leader", holder_, action, kLeaseMs, std::move(done)); });
-  }
-  Status renew(bool first) {
-    const std::int64_t now = clock_.monotonic_ns() / 1'000'000;
-    if (!first && now - asked_ms_ < kLeaseMs / 3) return {};
-    auto held = lease(1);
-    if (held) {
-      asked_ms_ = std::max<std::int64_t>(1, now);
-      return {};
-    }
-    if (held.error().code == Code::conflict)
-      return Error{Code::conflict,
-                   "a roostd uses this store and leads: stop every one of them first (" + held.error().message + ")", 0};
-    if (!first && now - asked_ms_ < kLeaseMs) return {};
-    return held.error().context("the leader's lease");
-  }
-
-  Store& store_;
-  Clock& clock_;
-  const std::string holder_;
-  std::int64_t asked_ms_ = 0;
-};
 
 // ---- the file -----------------------------------------------------------------------------------------------------------
 
@@ -257,6 +196,10 @@ std::int64_t life_of(const Document& document, const TransferOptions& options, s
     auto stored = documents::decode_message(document);
     return stored ? left(stored->message.answered_at_us, options.history_ms) : options.history_ms;
   }
+  if (document.key.rfind("backup/", 0) == 0) {
+    auto record = documents::decode_backup(document);
+    if (record && record->state == "deleted") return left(record->note ? record->note->at_us : now_us, options.tombstone_ms);
+  }
   return 0;
 }
 
@@ -269,7 +212,7 @@ std::string queue_of(const std::string& key) {
 
 class Exporter {
  public:
-  Exporter(Blocking& store, Clock& clock, Writer& writer, const TransferOptions& options)
+  Exporter(BlockingStore& store, Clock& clock, Writer& writer, const TransferOptions& options)
       : store_(store), clock_(clock), writer_(writer), options_(options) {}
 
   Status run() {
@@ -315,7 +258,7 @@ class Exporter {
     if (json && (*json)["user_id"].is_string()) users_.insert(documents::user_partition((*json)["user_id"].as_string()));
   }
 
-  Blocking& store_;
+  BlockingStore& store_;
   Clock& clock_;
   Writer& writer_;
   const TransferOptions& options_;
@@ -326,7 +269,7 @@ class Exporter {
 
 class Importer {
  public:
-  Importer(Blocking& store, std::string sha256) : store_(store), sha256_(std::move(sha256)) {}
+  Importer(BlockingStore& store, std::string sha256) : store_(store), sha256_(std::move(sha256)) {}
 
   // The store is empty, or holds what an earlier, interrupted import of this very file has brought.
   Status begin() {
@@ -420,7 +363,7 @@ class Importer {
     return {};
   }
 
-  Blocking& store_;
+  BlockingStore& store_;
   const std::string sha256_;
   std::int64_t done_ = 0, last_ = 0, commits_ = 0;
   std::size_t bytes_ = 0;
@@ -430,7 +373,7 @@ class Importer {
 // Everything is there as the file has it, and nothing else.
 class Comparer {
  public:
-  explicit Comparer(Blocking& store) : store_(store) {}
+  explicit Comparer(BlockingStore& store) : store_(store) {}
   Status take(const Line& line, std::int64_t) {
     if (line.partition != partition_) {
       ROOST_CHECK(compare());
@@ -465,7 +408,7 @@ class Comparer {
   [[nodiscard]] Error differs(const std::string& key, const char* how) const {
     return Error{Code::data_loss, "after the import " + key + " in " + partition_ + " " + how, 0};
   }
-  Blocking& store_;
+  BlockingStore& store_;
   std::string partition_;
   std::map<std::string, std::pair<std::string, std::int64_t>> expected_;
 };
@@ -473,7 +416,7 @@ class Comparer {
 }  // namespace
 
 Result<TransferReport> export_store(Store& store, Clock& clock, const std::string& file, const TransferOptions& options) {
-  Blocking blocking(store, clock, options.holder);
+  BlockingStore blocking(store, clock, options.holder);
   ROOST_CHECK(blocking.begin());
   Writer writer(file);
   ROOST_CHECK(writer.open());
@@ -500,7 +443,7 @@ Result<TransferReport> check_export(const std::string& file) {
 
 Result<TransferReport> import_store(Store& store, Clock& clock, const std::string& file, const TransferOptions& options) {
   ROOST_TRY(const TransferReport sound, check_export(file));
-  Blocking blocking(store, clock, options.holder);
+  BlockingStore blocking(store, clock, options.holder);
   ROOST_CHECK(blocking.begin());
   Importer importer(blocking, sound.sha256);
   ROOST_CHECK(importer.begin());

@@ -157,18 +157,6 @@ void Commands::restore(const std::string& id, const BackupRecord& backup, const 
   run(id, "restore " + backup.id, options, std::move(change), std::move(done));
 }
 
-void Commands::find_backup(const std::string& backup_id, Done<BackupRecord> done) {
-  const std::string session = backup_id.substr(0, 8);
-  const Error none{Code::not_found, "there is no backup " + backup_id, 0};
-  if (!valid_session_id(session) || backup_id.size() > 64) return done(none);
-  context_.get(documents::backup_partition(session), documents::backup_key(backup_id),
-               [none, done = std::move(done)](Result<Document> found) {
-                 if (!found && found.error().code == Code::not_found) return done(none);
-                 if (!found) return done(found.error());
-                 done(documents::decode_backup(*found));
-               });
-}
-
 void Commands::remove(const std::string& id, const DeleteOptions& wishes, const CommandOptions& options,
                       Done<Engine::DeleteAnswer> done) {
   auto change = [this, wishes](Session& session) -> Status {

@@ -28,7 +28,6 @@ class Commands {
   void remove(const std::string& id, const DeleteOptions& wishes, const CommandOptions& options, Done<Engine::DeleteAnswer> done);
   void backup(const std::string& id, const std::string& trigger, const CommandOptions& options, Done<SessionView> done);
   void restore(const std::string& id, const BackupRecord& backup, const CommandOptions& options, Done<SessionView> done);
-  void find_backup(const std::string& backup_id, Done<BackupRecord> done);
   void touch(const std::string& id);
 
   void find_tombstone(const std::string& id, Done<Tombstone> done);

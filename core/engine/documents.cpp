@@ -105,4 +105,20 @@ Result<BackupRecord> decode_backup(const Document& document) {
   return record;
 }
 
+std::string encode_strangers(const std::vector<BackupStorage::Object>& objects) {
+  Json list = Json::array();
+  for (const auto& object : objects)
+    list.push(Json::object({{"name", object.name}, {"size", object.size}, {"modified_us", object.modified_us}}));
+  return Json::object({{"strangers", std::move(list)}}).dump();
+}
+
+std::vector<BackupStorage::Object> decode_strangers(const Document& document) {
+  std::vector<BackupStorage::Object> objects;
+  auto json = parse(document);
+  if (!json) return objects;
+  for (const Json& object : (*json)["strangers"].items())
+    objects.push_back({object["name"].as_string(), object["size"].as_int(), object["modified_us"].as_int()});
+  return objects;
+}
+
 }  // namespace roost::documents

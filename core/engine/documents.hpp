@@ -30,6 +30,8 @@ namespace roost::documents {
 [[nodiscard]] std::string reservation_key(std::string_view id);
 [[nodiscard]] std::string backup_key(std::string_view backup_id);
 inline constexpr std::string_view kUserKey = "user";
+// In a backup partition: the archives of its part of the storage that no record names.
+inline constexpr std::string_view kStrangersKey = "strangers";
 // A leader that lets go of the lease writes there, so that the other replicas hear of it.
 inline constexpr std::string_view kLeaderPartition = "leader";
 inline constexpr std::string_view kHandOverKey = "hand-over";
@@ -56,5 +58,7 @@ struct StoredMessage {
 
 [[nodiscard]] Result<Tombstone> decode_tombstone(const Document&);
 [[nodiscard]] Result<BackupRecord> decode_backup(const Document&);
+[[nodiscard]] std::string encode_strangers(const std::vector<BackupStorage::Object>&);
+[[nodiscard]] std::vector<BackupStorage::Object> decode_strangers(const Document&);  // what cannot be read is none
 
 }  // namespace roost::documents

@@ -1,11 +1,14 @@
 #include "engine/engine.hpp"
 
+#include "engine/catalogue.hpp"
 #include "engine/chat.hpp"
 #include "engine/commands.hpp"
 #include "engine/context.hpp"
 #include "engine/creator.hpp"
 #include "engine/documents.hpp"
+#include "engine/drill.hpp"
 #include "engine/follower.hpp"
+#include "engine/keeper.hpp"
 #include "engine/leader.hpp"
 #include "engine/operations.hpp"
 #include "engine/reconciler.hpp"
@@ -85,8 +88,10 @@ class Engine::Impl : public std::enable_shared_from_this<Engine::Impl> {
         follower.reload([this] { sweep.resync(); });  // the one that led before may have written what nobody told us yet
       });
       sweep.watch();
+      keeper.start();
       if (context.replicated)
-        follower.follow({[this] { sweep.resync(); }, [this] { leader.renounce(); }, [this] { leader.ask_now(); }});
+        follower.follow({[this] { sweep.resync(); }, [this] { leader.renounce(); }, [this] { leader.ask_now(); },
+                         [this](const std::string& id) { keeper.hint(id); }});
     });
   }
 
@@ -133,11 +138,14 @@ class Engine::Impl : public std::enable_shared_from_this<Engine::Impl> {
   Writer writer{context};
   Creator creator{context};
   Commands commands{context, writer};
+  Catalogue catalogue{context};
   Relay relay{context};
   Chat chat{context, writer, relay};
   Leader leader{context};
   Reconciler reconciler{context, writer, creator, leader};
   Sweep sweep{context, writer, reconciler, leader};
+  Drill drill{context, catalogue, leader};
+  Keeper keeper{context, catalogue, drill, leader};
   Follower follower{context, writer, chat, relay};
   std::atomic<bool> loaded{false};
   std::atomic<bool> foreign{false};  // the store is of another secret key
@@ -241,12 +249,6 @@ void Engine::restore_as_new(BackupRecord backup, std::string user_id, CommandOpt
   });
 }
 
-void Engine::find_backup(std::string backup_id, Done<BackupRecord> done) {
-  impl_->command<BackupRecord>(std::move(done), [impl = impl_.get(), backup_id = std::move(backup_id)](Done<BackupRecord> then) {
-    impl->commands.find_backup(backup_id, std::move(then));
-  });
-}
-
 void Engine::remove(std::string id, DeleteOptions wishes, CommandOptions options, Done<DeleteAnswer> done) {
   impl_->command<DeleteAnswer>(
       std::move(done), [impl = impl_.get(), id = std::move(id), wishes, options = std::move(options)](Done<DeleteAnswer> then) {
@@ -280,6 +282,46 @@ void Engine::find_operation(std::string operation_id, Done<Json> done) {
     });
   });
 }
+
+void Engine::find_backup(std::string id, Done<BackupRecord> done) {
+  impl_->command<BackupRecord>(std::move(done), [impl = impl_.get(), id = std::move(id)](Done<BackupRecord> then) {
+    impl->catalogue.find(id, std::move(then));
+  });
+}
+
+void Engine::list_backups(BackupQuery query, Done<BackupPage> done) {
+  impl_->command<BackupPage>(std::move(done), [impl = impl_.get(), query = std::move(query)](Done<BackupPage> then) {
+    impl->catalogue.list(query, std::move(then));
+  });
+}
+
+void Engine::list_strangers(Done<std::vector<BackupStorage::Object>> done) {
+  using Objects = std::vector<BackupStorage::Object>;
+  impl_->command<Objects>(std::move(done),
+                          [impl = impl_.get()](Done<Objects> then) { impl->catalogue.strangers(std::move(then)); });
+}
+
+void Engine::hold_backup(std::string id, std::optional<BackupHold> hold, Done<BackupRecord> done) {
+  impl_->command<BackupRecord>(std::move(done),
+                               [impl = impl_.get(), id = std::move(id), hold = std::move(hold)](Done<BackupRecord> then) {
+                                 impl->catalogue.hold(id, hold, std::move(then));
+                               });
+}
+
+void Engine::verify_backup(std::string id, Done<BackupRecord> done) {
+  impl_->command<BackupRecord>(std::move(done), [impl = impl_.get(), id = std::move(id)](Done<BackupRecord> then) {
+    impl->catalogue.ask_verify(id, std::move(then));
+  });
+}
+
+void Engine::remove_backup(std::string id, BackupRemoval removal, Done<BackupRecord> done) {
+  impl_->command<BackupRecord>(std::move(done),
+                               [impl = impl_.get(), id = std::move(id), removal = std::move(removal)](Done<BackupRecord> then) {
+                                 impl->catalogue.remove(id, removal, std::move(then));
+                               });
+}
+
+Engine::BackupStatistics Engine::backup_statistics() const { return impl_->keeper.statistics(); }
 
 void Engine::touch(std::string id) {
   impl_->context.post([impl = impl_.get(), id = std::move(id)] {

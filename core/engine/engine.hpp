@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -40,6 +41,9 @@ struct EngineOptions {
   std::int64_t message_tries = 5;  // then it is dead
   std::int64_t history_ms = 30LL * 24 * 3600 * 1000;
   bool chat_wakes = true;
+  std::int64_t backup_retention_ms = 30LL * 24 * 3600 * 1000;
+  std::int64_t backup_drill_ms = 30LL * 24 * 3600 * 1000;  // each backup is read again within so long
+  std::int64_t backup_walk_ms = 3600LL * 1000;             // catalogue and storage are gone through once in so long; 0: never
   bool replicated = false;  // other replicas write to the store too: watch it. For the engine's life.
   // With other replicas: says which secret key this replica has. A store that was first used with another one is refused: logins
   // and tokens of one replica would mean nothing to the next. Empty: not asked.
@@ -72,10 +76,27 @@ struct DeleteOptions {
 struct Event {
   std::string session_id;
   std::string user_id;
-  // "session.phase", "session.created", "session.deleted", "message.queued", "message.answered", "operation.step"
+  // "session.phase", "session.created", "session.deleted", "message.queued", "message.answered", "operation.step",
+  // "backup.deleting", "backup.deleted", "backup.damaged", "backup.missing", "backup.verified"
   std::string type;
   std::int64_t at_us = 0;
   Json data;
+};
+
+// A page of the catalogue of backups.
+struct BackupQuery {
+  std::string user_id, session_id;  // empty: everybody's, every session's
+  std::string after;                // an id; empty: from the first
+  std::int64_t limit = 100;
+};
+struct BackupPage {
+  std::vector<BackupRecord> backups;
+  std::string next;  // goes on after this id; empty: that was all
+};
+
+struct BackupRemoval {
+  std::string actor, reason;        // for the record
+  bool override_retention = false;  // the caller checked that the actor is an admin
 };
 
 struct Ports {
@@ -129,8 +150,6 @@ class Engine {
   void restore(std::string id, BackupRecord backup, CommandOptions, Done<SessionView>);
   // A new session of that user, filled from the backup before it starts. As create(), and CONFLICT as above.
   void restore_as_new(BackupRecord backup, std::string user_id, CommandOptions, Done<SessionView>);
-  // The catalogue's record. NOT_FOUND.
-  void find_backup(std::string backup_id, Done<BackupRecord>);
   // Begins the delete machine, or changes its options where it runs already. Answers as soon as that is recorded; for an id with
   // a tombstone: that tombstone. Its progress: on_deleted, operation(), events.
   struct DeleteAnswer {
@@ -144,6 +163,20 @@ class Engine {
   // From the read model, or the tombstone in the store. NOT_FOUND.
   void find_tombstone(std::string id, Done<Tombstone> done);
   void find_operation(std::string operation_id, Done<Json> done);  // NOT_FOUND
+
+  // ---- backups ----
+  // NOT_FOUND. A record whose backup was removed is found for a while, with the state "deleted".
+  void find_backup(std::string id, Done<BackupRecord> done);
+  // In order of the id, without those that were removed. A page may be short, or empty, though more follow.
+  void list_backups(BackupQuery query, Done<BackupPage> done);
+  // Archives in the storage that no record names, as last seen.
+  void list_strangers(Done<std::vector<BackupStorage::Object>> done);
+  // Each answers the record as committed. CONFLICT where it is being removed.
+  void hold_backup(std::string id, std::optional<BackupHold> hold, Done<BackupRecord> done);  // none: lifts it
+  void verify_backup(std::string id, Done<BackupRecord> done);                                // soon; the record says when it was
+  // Records that it goes; the keeper removes it. CONFLICT where it is held, in use, or still to be kept.
+  void remove_backup(std::string id, BackupRemoval removal, Done<BackupRecord> done);
+
   // Notes that a person or program used the workspace (from the gateway); written at most once a minute.
   void touch(std::string id);
 
@@ -172,6 +205,14 @@ class Engine {
     bool leader = false;
   };
   [[nodiscard]] Statistics statistics() const;
+  struct BackupStatistics {
+    bool known = false;                          // this replica leads, and has gone through all of them once
+    std::map<std::string, std::int64_t> states;  // records by state
+    std::int64_t oldest_proof_us = 0;            // of the verified ones; 0: there are none
+    std::int64_t strangers = 0;
+    std::int64_t proven = 0, damaged = 0, missing = 0, drills_failed = 0, removed = 0;  // ever, by this process
+  };
+  [[nodiscard]] BackupStatistics backup_statistics() const;
 
  private:
   class Impl;

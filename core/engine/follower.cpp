@@ -167,6 +167,7 @@ void Follower::take_hints(const std::vector<Change>& changes, std::int64_t since
   for (const Change& change : changes) {
     if (change.key.rfind("session/", 0) == 0) sessions.insert(change.key.substr(8));
     if (change.key.rfind("message/", 0) == 0) queues.insert(change.key.substr(8, 8));
+    if (change.key.rfind("backup/", 0) == 0 && hooks_.backup_changed) hooks_.backup_changed(change.key.substr(7));
     if (change.partition == documents::kLeaderPartition && change.key == documents::kHandOverKey) hooks_.handed_over();
   }
   for (const std::string& id : sessions) read_again(id, since_ms, nullptr);

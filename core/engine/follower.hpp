@@ -28,6 +28,7 @@ class Follower {
     std::function<void()> reloaded;     // everything was read again: what was missed is known now
     std::function<void()> expired;      // the store lost the thread: another master may serve it, and leases may be lost
     std::function<void()> handed_over;  // a leader says that it has let go of the lease
+    std::function<void(const std::string& id)> backup_changed;
   };
 
   Follower(Context& context, Writer& writer, Chat& chat, Relay& relay)

@@ -172,8 +172,12 @@ class BackupStorage {
   struct Object {
     std::string name;
     std::int64_t size = 0;
+    std::int64_t modified_us = 0;  // 0: the storage does not say
   };
   virtual void stat(std::string name, Done<Object> done) = 0;
+  // Up to `limit` objects in byte order of the name, from after `after`; fewer: there are no more.
+  virtual void list(std::string after, std::uint32_t limit, Done<std::vector<Object>> done) = 0;
+  virtual void remove(std::string name, Done<void> done) = 0;  // absent is success
 };
 
 }  // namespace roost

@@ -125,6 +125,7 @@ void Reconciler::record_backup(Work& work, const Session& session) {
   record.user_id = session.user_id;
   record.archive = session.operation->archive;
   record.created_at_us = context_.wall_us();
+  record.trigger = session.operation->trigger;
   record.state = "started";
   record.receipt = *work.known.task->receipt;
   record.receipt.live |= session.operation->live;

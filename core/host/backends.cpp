@@ -106,6 +106,14 @@ Result<std::unique_ptr<Backends>> Backends::open_store(const BackendsSpec& spec,
   return std::unique_ptr<Backends>(new Backends(std::move(impl)));
 }
 
+Result<std::unique_ptr<Backends>> Backends::open_storage(const BackendsSpec& spec, const HostApi& host, Scheduler& scheduler) {
+  ROOST_TRY(auto backends, open_store(spec, host, scheduler));
+  auto opened = open_part(parts(spec)[2], spec, host);
+  if (!opened.ok()) return opened.error().context("backup");
+  backends->impl_->slots[2].replace(std::move(*opened));
+  return backends;
+}
+
 Store& Backends::store() { return impl_->store; }
 bool Backends::store_is_shared() const {
   const auto path = find_manifest(impl_->spec.directories, impl_->spec.store.plugin);
@@ -115,6 +123,12 @@ bool Backends::store_is_shared() const {
 }
 Compute& Backends::compute() { return impl_->compute; }
 BackupStorage& Backends::backup() { return impl_->backup; }
+
+std::string Backends::backup_plugin() const { return impl_->slots[2].current()->manifest.name; }
+
+void Backends::read_archive(const std::string& name, std::int64_t offset, std::int64_t length, Done<std::string> done) const {
+  impl_->backup.read(name, offset, length, std::move(done));
+}
 
 Result<std::string> Backends::read_archive(const std::string& name, std::int64_t offset, std::int64_t length) const {
   return impl_->backup.read(name, offset, length);

@@ -51,6 +51,9 @@ class Backends {
   // The store alone, for what works on documents only.
   [[nodiscard]] static Result<std::unique_ptr<Backends>> open_store(const BackendsSpec& spec, const HostApi& host,
                                                                     Scheduler& scheduler);
+  // Store and backup, for what works on the catalogue.
+  [[nodiscard]] static Result<std::unique_ptr<Backends>> open_storage(const BackendsSpec& spec, const HostApi& host,
+                                                                      Scheduler& scheduler);
   ~Backends();
   Backends(const Backends&) = delete;
   Backends& operator=(const Backends&) = delete;
@@ -60,7 +63,9 @@ class Backends {
   [[nodiscard]] bool store_is_shared() const;
   [[nodiscard]] Compute& compute();
   [[nodiscard]] BackupStorage& backup();
+  [[nodiscard]] std::string backup_plugin() const;  // its name, of the one in use now
   // See BackupAdapter::read.
+  void read_archive(const std::string& name, std::int64_t offset, std::int64_t length, Done<std::string> done) const;
   [[nodiscard]] Result<std::string> read_archive(const std::string& name, std::int64_t offset, std::int64_t length) const;
 
   // Opens what changed; only when all of it is open are the old instances drained (for at most drain_ms each) and closed. On an

@@ -1,5 +1,5 @@
 // BackupAdapter: the engine's BackupStorage over a loaded backup plugin, and reading of archives by chunks for downloads.
-// Thread safety: stat as the port's; read from any thread but the scheduler's, for it blocks.
+// Thread safety: the port as ports.hpp says; read from any thread.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +20,13 @@ class BackupAdapter : public BackupStorage {
       : slot_(slot), scheduler_(scheduler), timeouts_(timeouts) {}
 
   void stat(std::string name, Done<Object> done) override;
+  void list(std::string after, std::uint32_t limit, Done<std::vector<Object>> done) override;
+  void remove(std::string name, Done<void> done) override;
 
-  // The bytes [offset, offset + length) of an archive, fewer only at its end; blocks. length: 1 .. kChunkMax.
+  // The bytes [offset, offset + length) of an archive, fewer only at its end. length: 1 .. kChunkMax. `done` runs on a thread of
+  // the bulk lane, or on the caller's where the call is refused.
+  void read(const std::string& name, std::int64_t offset, std::int64_t length, Done<std::string> done) const;
+  // The same, and it blocks: from any thread but the scheduler's.
   [[nodiscard]] Result<std::string> read(const std::string& name, std::int64_t offset, std::int64_t length) const;
 
  private:

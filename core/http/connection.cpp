@@ -256,10 +256,12 @@ bool Connection::step_answering() {
 bool Connection::step_streaming() {
   const auto stream = stream_;
   auto taken = stream->take();
-  if (taken.overflowed || input_ended_) {
+  const bool too_much = stream_left_ && taken.data.size() > *stream_left_;
+  if (taken.cut || input_ended_ || too_much) {
     close();
     return false;
   }
+  if (stream_left_) *stream_left_ -= taken.data.size();
   if (!taken.data.empty()) {
     if (stream_chunked_) {
       std::string& tail = out_.tail();
@@ -271,6 +273,10 @@ bool Connection::step_streaming() {
     if (stream_chunked_) out_.append("\r\n");
   }
   if (!taken.ended) return false;
+  if (stream_left_.value_or(0) > 0) {
+    close();
+    return false;
+  }
   if (stream_chunked_) out_.append("0\r\n\r\n");
   stream_.reset();
   stream_count_.release();

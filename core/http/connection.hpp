@@ -114,6 +114,7 @@ class Connection final : public Pollable, public ProxyClient, public std::enable
   std::shared_ptr<StreamState> stream_;
   std::optional<Response> stream_head_;
   bool stream_chunked_ = false;
+  std::optional<std::uint64_t> stream_left_;  // of the announced length
   std::shared_ptr<ProxyExchange> proxy_;
   std::function<Response(const Error&)> on_upstream_error_;
 

@@ -183,11 +183,13 @@ void Connection::write_stream_head(Response& response) {
   const bool http10 = reader_.framing().http10;
   if (http10 || context_->draining) keep_alive_ = false;
   const bool head_only = current_request().method == "HEAD" || bodiless(response.status);
-  stream_chunked_ = !http10;
+  stream_left_ = response.stream_length;
+  stream_chunked_ = !http10 && !stream_left_;
   AnswerHead head;
   head.status = response.status;
   head.close = !keep_alive_;
   head.chunked = stream_chunked_ && !bodiless(response.status);
+  if (!bodiless(response.status)) head.length = response.stream_length;
   head.date = loop_->date();
   std::string& tail = out_.tail();
   const std::size_t before = tail.size();

@@ -12,6 +12,8 @@ class StreamHandle : public Stream {
   ~StreamHandle() override { state_->end(); }
   bool write(std::string data) override { return state_->write(std::move(data)); }
   void end() override { state_->end(); }
+  void abort() override { state_->abort(); }
+  void when_drained(std::function<void()> drained) override { state_->when_drained(std::move(drained)); }
   void on_close(std::function<void()> closed) override { state_->on_close(std::move(closed)); }
 
  private:
@@ -22,16 +24,16 @@ class StreamHandle : public Stream {
 
 bool StreamState::write(std::string data) {
   const std::lock_guard lock(mutex_);
-  if (closed_ || ended_ || overflowed_) return false;
+  if (closed_ || ended_ || cut_) return false;
   const std::size_t behind = pending_.size() + unsent_;
   if (behind > 0 && behind + data.size() > limit_) {
-    overflowed_ = true;
+    cut_ = true;
     pending_.clear();
   } else {
     pending_.append(data);
   }
   schedule();
-  return !overflowed_;
+  return !cut_;
 }
 
 void StreamState::write_first(std::string data) {
@@ -44,6 +46,25 @@ void StreamState::end() {
   if (closed_ || ended_) return;
   ended_ = true;
   schedule();
+}
+
+void StreamState::abort() {
+  const std::lock_guard lock(mutex_);
+  if (closed_ || ended_ || cut_) return;
+  cut_ = true;
+  pending_.clear();
+  schedule();
+}
+
+void StreamState::when_drained(std::function<void()> drained) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!closed_ && pending_.size() + unsent_ > 0) {
+      drained_.push_back(std::move(drained));
+      return;
+    }
+  }
+  drained();
 }
 
 void StreamState::on_close(std::function<void()> closed) {
@@ -68,15 +89,20 @@ void StreamState::schedule() {
 StreamState::Taken StreamState::take() {
   const std::lock_guard lock(mutex_);
   scheduled_ = false;
-  Taken taken{std::move(pending_), ended_, overflowed_};
+  Taken taken{std::move(pending_), ended_, cut_};
   pending_.clear();
   unsent_ += taken.data.size();
   return taken;
 }
 
 void StreamState::unsent(std::size_t bytes) {
-  const std::lock_guard lock(mutex_);
-  unsent_ = bytes;
+  std::vector<std::function<void()>> drained;
+  {
+    const std::lock_guard lock(mutex_);
+    unsent_ = bytes;
+    if (pending_.size() + unsent_ == 0) drained.swap(drained_);
+  }
+  for (auto& callback : drained) callback();
 }
 
 void StreamState::close() {
@@ -87,6 +113,8 @@ void StreamState::close() {
     closed_ = true;
     pending_.clear();
     callbacks.swap(callbacks_);
+    for (auto& drained : drained_) callbacks.push_back(std::move(drained));
+    drained_.clear();
   }
   for (auto& callback : callbacks) callback();
 }

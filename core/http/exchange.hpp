@@ -24,13 +24,15 @@ class StreamState : public std::enable_shared_from_this<StreamState> {
 
   bool write(std::string data);
   void end();
+  void abort();
+  void when_drained(std::function<void()> drained);
   void on_close(std::function<void()> closed);
   void write_first(std::string data);  // [loop] before what was written meanwhile
 
   struct Taken {
     std::string data;
     bool ended = false;
-    bool overflowed = false;
+    bool cut = false;  // overflowed, or aborted
   };
   [[nodiscard]] Taken take();      // [loop]
   void unsent(std::size_t bytes);  // [loop] what the socket has not taken yet
@@ -45,8 +47,8 @@ class StreamState : public std::enable_shared_from_this<StreamState> {
   std::mutex mutex_;
   std::string pending_;
   std::size_t unsent_ = 0;
-  bool ended_ = false, overflowed_ = false, closed_ = false, scheduled_ = false;
-  std::vector<std::function<void()>> callbacks_;
+  bool ended_ = false, cut_ = false, closed_ = false, scheduled_ = false;
+  std::vector<std::function<void()>> callbacks_, drained_;
 };
 
 class Exchange : public Responder::Sink {

@@ -41,6 +41,9 @@ struct Response {
   int status = 200;
   Headers headers;  // content-length, date, connection are the server's
   std::string body;
+  // Of a stream's head: how long the whole body is, where that is known. It is said as Content-Length, and a stream that ends
+  // before it closes the connection.
+  std::optional<std::uint64_t> stream_length;
 
   [[nodiscard]] static Response json(int status, const Json& body);
   [[nodiscard]] static Response json_text(int status, std::string body);  // already serialised
@@ -56,8 +59,12 @@ struct Response {
 class Stream {
  public:
   virtual ~Stream() = default;
-  virtual bool write(std::string data) = 0;                 // [any thread] false: the client is gone, or too slow
-  virtual void end() = 0;                                   // [any thread]
+  virtual bool write(std::string data) = 0;  // [any thread] false: the client is gone, or too slow
+  virtual void end() = 0;                    // [any thread]
+  virtual void abort() = 0;  // [any thread] closes the connection, so that the client sees that something is missing
+  // Once all that was written is out of the server's hands, or the client is gone; at once where it is so already. A writer that
+  // waits for it is never cut off for writing too much. Runs on any thread.
+  virtual void when_drained(std::function<void()> drained) = 0;
   virtual void on_close(std::function<void()> closed) = 0;  // once; also when it is closed already. Runs on any thread.
 };
 

@@ -1,5 +1,7 @@
 #include "model/receipt.hpp"
 
+#include <algorithm>
+
 #include "model/fields.hpp"
 
 namespace roost {
@@ -84,14 +86,44 @@ Result<Receipt> receipt_from_json(const Json& document) {
   return receipt;
 }
 
+std::int64_t last_proven_us(const BackupRecord& record) { return std::max(record.last_proven_us, record.receipt.verified_at_us); }
+
+bool valid_backup_id(std::string_view id) {
+  constexpr std::size_t kSession = 8, kMost = 64;
+  const auto allowed = [](std::string_view text, std::string_view characters) {
+    return text.find_first_not_of(characters) == std::string_view::npos;
+  };
+  return id.size() > kSession + 1 && id.size() <= kMost && id[kSession] == '-' &&
+         allowed(id.substr(0, kSession), "0123456789abcdef") && allowed(id.substr(kSession + 1), "0123456789TZ");
+}
+
+// What is not known or does not apply is left out, so that a record of an earlier version reads and compares as it did.
 Json to_json(const BackupRecord& record) {
-  return Json::object({{"id", record.id},
-                       {"session_id", record.session_id},
-                       {"user_id", record.user_id},
-                       {"archive", record.archive},
-                       {"created_at_us", record.created_at_us},
-                       {"state", record.state},
-                       {"receipt", to_json(record.receipt)}});
+  Json json = Json::object({{"id", record.id},
+                            {"session_id", record.session_id},
+                            {"user_id", record.user_id},
+                            {"archive", record.archive},
+                            {"created_at_us", record.created_at_us},
+                            {"trigger", record.trigger},
+                            {"state", record.state},
+                            {"receipt", to_json(record.receipt)}});
+  const auto set_time = [&json](const char* name, std::int64_t at_us) {
+    if (at_us != 0) json.set(name, at_us);
+  };
+  set_time("last_proven_us", record.last_proven_us);
+  set_time("protected_until_us", record.protected_until_us);
+  set_time("session_deleted_at_us", record.session_deleted_at_us);
+  set_time("verify_asked_at_us", record.verify_asked_at_us);
+  if (!record.drill.empty()) json.set("drill", record.drill);
+  if (record.hold) {
+    json.set("hold", Json::object({{"until_us", record.hold->until_us},
+                                   {"reason", record.hold->reason},
+                                   {"by", record.hold->by},
+                                   {"placed_at_us", record.hold->placed_at_us}}));
+  }
+  if (record.note)
+    json.set("note", Json::object({{"reason", record.note->reason}, {"by", record.note->by}, {"at_us", record.note->at_us}}));
+  return json;
 }
 
 Result<BackupRecord> backup_record_from_json(const Json& document) {
@@ -102,8 +134,24 @@ Result<BackupRecord> backup_record_from_json(const Json& document) {
   record.user_id = fields.text("user_id");
   record.archive = fields.required("archive");
   record.created_at_us = fields.number("created_at_us");
+  if (document.find("trigger") != nullptr) record.trigger = fields.text("trigger");
   record.state = fields.text("state");
+  record.last_proven_us = fields.number("last_proven_us");
+  record.protected_until_us = fields.number("protected_until_us");
+  record.session_deleted_at_us = fields.number("session_deleted_at_us");
+  record.verify_asked_at_us = fields.number("verify_asked_at_us");
+  record.drill = fields.text("drill");
   ROOST_CHECK(fields.status());
+  if (const Json* hold = document.find("hold")) {
+    Fields of(*hold, "backup.hold");
+    record.hold = BackupHold{of.number("until_us"), of.text("reason"), of.text("by"), of.number("placed_at_us")};
+    ROOST_CHECK(of.status());
+  }
+  if (const Json* note = document.find("note")) {
+    Fields of(*note, "backup.note");
+    record.note = BackupNote{of.text("reason"), of.text("by"), of.number("at_us")};
+    ROOST_CHECK(of.status());
+  }
   ROOST_TRY(record.receipt, receipt_from_json(document["receipt"]));
   return record;
 }

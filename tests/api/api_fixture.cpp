@@ -9,7 +9,8 @@ simulation::Faults none() {
   simulation::Faults faults;
   faults.unavailable = faults.lost_answer = faults.lost_request = faults.late = faults.slow = faults.bad_start =
       faults.workload_dies = faults.task_killed = faults.task_late_killed = faults.corrupt = faults.unreadable =
-          faults.disk_full = faults.cancelled_watch = faults.expired_watch = 0;
+          faults.disk_full = faults.task_vanishes = faults.task_hangs = faults.stale_result = faults.cancelled_watch =
+              faults.expired_watch = 0;
   return faults;
 }
 
@@ -50,6 +51,11 @@ ApiFixture::ApiFixture(Rate rate, Rate peer_failures, EngineOptions engine) : wo
     return {};
   };
   hooks.version = "0.0.0";
+  hooks.read_archive = [this](const std::string& archive, std::int64_t offset, std::int64_t length,
+                              const Done<std::string>& done) {
+    done(read_archive ? read_archive(archive, offset, length) : Result<std::string>(Code::not_found, "no such archive"));
+  };
+  hooks.backup_place = [] { return std::string("backup-simulated"); };
   api = std::make_unique<Api>(replica->engine(), simulator, random, std::move(hooks), options(rate, peer_failures));
   api->register_routes(router);
   gatekeeper = api->gatekeeper();
@@ -60,6 +66,7 @@ ApiFixture::ApiFixture(Rate rate, Rate peer_failures, EngineOptions engine) : wo
 
 std::shared_ptr<PendingAnswer> ApiFixture::send(const std::string& method, const std::string& target, const Call& with) {
   auto pending = std::make_shared<PendingAnswer>();
+  pending->slow = std::exchange(next_stream_is_slow, false);
   http::Request request;
   request.method = method;
   request.target = target;

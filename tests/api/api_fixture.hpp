@@ -54,12 +54,14 @@ class PendingAnswer : public http::Responder::Sink {
   std::shared_ptr<http::Stream> stream(http::Response head) override {
     respond(std::move(head));
     answer.stream = std::make_shared<RecordingStream>();
+    answer.stream->slow = slow;
     return answer.stream;
   }
   [[nodiscard]] bool open() const override { return is_open; }
 
   Answer answer;
   bool is_open = true;
+  bool slow = false;  // the client reads only when the test says so
 };
 
 struct Call {
@@ -102,6 +104,8 @@ class ApiFixture : public testing::Test {
   simulation::World world;
   std::vector<AuditNote> audit;
   bool audit_fails = false;
+  bool next_stream_is_slow = false;
+  std::function<Result<std::string>(const std::string& archive, std::int64_t offset, std::int64_t length)> read_archive;
   std::unique_ptr<simulation::Replica> replica;
   simulation::SimulatedRandom random{simulator};
   std::unique_ptr<Api> api;

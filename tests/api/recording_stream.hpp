@@ -12,24 +12,38 @@ namespace roost::api {
 class RecordingStream : public http::Stream {
  public:
   bool write(std::string data) override {
-    if (ended || gone) return false;
+    if (ended || gone || aborted) return false;
     text += data;
     return true;
   }
   void end() override { close(ended); }
+  void abort() override { close(aborted); }
+  void when_drained(std::function<void()> drained) override {
+    if (slow && !gone && !ended && !aborted)
+      drained_ = std::move(drained);
+    else
+      drained();
+  }
+  // A slow client has read what there was.
+  void drain() {
+    if (auto drained = std::exchange(drained_, nullptr)) drained();
+  }
   void on_close(std::function<void()> closed) override { closed_ = std::move(closed); }
   void hang_up() { close(gone); }
 
   std::string text;
   bool ended = false;
   bool gone = false;
+  bool aborted = false;
+  bool slow = false;
 
  private:
   void close(bool& flag) {
     flag = true;
     if (auto closed = std::exchange(closed_, nullptr)) closed();
+    drain();
   }
-  std::function<void()> closed_;
+  std::function<void()> closed_, drained_;
 };
 
 }  // namespace roost::api

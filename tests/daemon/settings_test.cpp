@@ -49,6 +49,7 @@ TEST(LocalUrl, IsAnAddressOfThisMachineThatTheApiAnswersTo) {
 TEST(Settings, EveryEngineOptionComesFromTheConfiguration) {
   const config::Config config = parse(
       "sizes: {small: {cpu: 0.5, memory: 128Mi}, large: {cpu: 4, memory: 8Gi}}\n"
+      "backups: {retention: 7d, drill_interval: 14d, walk: 10m}\n"
       "sessions: {per_user: 3, total: 7, volume_size: 2Gi, concurrent_starts: 5, concurrent_tasks: 6, tombstone: 2h, "
       "idempotency: 3m}\n"
       "chat: {queue_max: 11, tries: 12, history: 13m, wakes: false}\n"
@@ -61,6 +62,9 @@ TEST(Settings, EveryEngineOptionComesFromTheConfiguration) {
   EXPECT_EQ(options.volume_bytes, std::int64_t{2} << 30);
   EXPECT_EQ(options.concurrent_starts, 5);
   EXPECT_EQ(options.concurrent_tasks, 6);
+  EXPECT_EQ(options.backup_retention_ms, 7 * 24 * 3'600'000);
+  EXPECT_EQ(options.backup_drill_ms, 14 * 24 * 3'600'000);
+  EXPECT_EQ(options.backup_walk_ms, 10 * 60'000);
   EXPECT_EQ(options.tombstone_ms, 7'200'000);
   EXPECT_EQ(options.idempotency_ms, 180'000);
   EXPECT_EQ(options.queue_max, 11);

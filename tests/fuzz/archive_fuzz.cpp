@@ -16,6 +16,7 @@
 #include "agent/restore.hpp"
 #include "agent/verify.hpp"
 #include "agent/walk_beneath.hpp"
+#include "archive/lookup.hpp"
 #include "base/crypto.hpp"
 
 namespace {
@@ -82,10 +83,54 @@ void restore_into_fresh_directory(const std::string& bytes) {
   require(count == 1);
 }
 
+// Feeds a reading by ranges from the archive; it ends, asks for nothing outside it, and never for more than a piece.
+template <class Reading>
+Status drive(Reading& reading, const std::string& bytes) {
+  while (const auto range = reading.wanted()) {
+    require(range->offset <= bytes.size() && range->length <= bytes.size() - range->offset && range->length <= kReadingPiece);
+    if (range->length == 0) return Status(Code::data_loss, "nothing to read");
+    const Status fed = reading.feed(std::string_view(bytes).substr(range->offset, range->length));
+    if (!fed.ok()) return fed;
+  }
+  return {};
+}
+
+// What is found by ranges is what a whole reading finds.
+void look_up(const std::string& bytes, const Receipt* sound) {
+  ManifestSummary summary(bytes.size());
+  const Status summed = drive(summary, bytes);
+  if (sound != nullptr) require(summed.ok() && summary.receipt().tree_hash == sound->tree_hash);
+  FileListing listing(bytes.size(), {"", 0, 100});
+  if (!drive(listing, bytes).ok()) return;
+  for (const ManifestEntry& file : listing.files()) {
+    EntryLookup lookup(bytes.size(), file.path);
+    const Status looked = drive(lookup, bytes);
+    if (sound != nullptr) require(looked.ok() && lookup.found());
+    if (!looked.ok() || !lookup.found()) continue;
+    const auto contents = lookup.contents();
+    std::string out;
+    Status read;
+    while (read.ok() && !contents->ended() && out.size() < (8u << 20)) {
+      auto piece = contents->take(4096);
+      if (!piece.ok()) {
+        read = piece.error();
+      } else if (piece->empty() && !contents->ended()) {
+        require(contents->wanted().has_value());
+        read = drive(*contents, bytes);
+      } else {
+        out += *piece;
+      }
+    }
+    if (sound != nullptr)
+      require(read.ok() && (file.type == EntryType::directory || to_hex(sha256(out)) == lookup.found()->sha256));
+  }
+}
+
 void check(const std::string& bytes) {
   Bytes source(bytes);
   const auto receipt = read_archive(source, monitor());
   if (receipt.ok()) require(receipt->archive_sha256 == to_hex(sha256(bytes)));
+  look_up(bytes, receipt.ok() ? &*receipt : nullptr);
   restore_into_fresh_directory(bytes);
 }
 

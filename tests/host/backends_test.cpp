@@ -291,6 +291,35 @@ TEST_F(BackendsTest, ArchivesAreFoundAndReadInChunks) {
   EXPECT_EQ(backends_->read_archive("a.zip", 0, kChunkMax + 1).error().code, Code::invalid);
 }
 
+TEST_F(BackendsTest, ArchivesAreListedInOrderAndRemoved) {
+  BackupStorage& storage = open().backup();
+  for (const char* name : {"b.zip", "a.zip", "c.zip"}) test::write_all(directory_ / "archives" / name, name);
+  const auto list = [&](const std::string& after, std::uint32_t limit) {
+    std::vector<std::string> names;
+    auto page = call<std::vector<BackupStorage::Object>>([&](auto done) { storage.list(after, limit, done); });
+    EXPECT_TRUE(page.ok()) << page.error().message;
+    for (const auto& object : *page) names.push_back(object.name + ":" + std::to_string(object.size));
+    return names;
+  };
+  EXPECT_THAT(list("", 10), ElementsAre("a.zip:5", "b.zip:5", "c.zip:5"));
+  EXPECT_THAT(list("a.zip", 1), ElementsAre("b.zip:5"));
+  EXPECT_TRUE(call<void>([&](auto done) { storage.remove("b.zip", done); }).ok());
+  EXPECT_TRUE(call<void>([&](auto done) { storage.remove("b.zip", done); }).ok());  // gone already is success
+  EXPECT_THAT(list("", 10), ElementsAre("a.zip:5", "c.zip:5"));
+  EXPECT_EQ(call<void>([&](auto done) { storage.remove("../store", done); }).error().code, Code::invalid);
+}
+
+TEST_F(BackendsTest, AReadThatNobodyWaitsForBlocksNoThread) {
+  open();
+  test::write_all(directory_ / "archives" / "a.zip", "content");
+  Answer<std::string> answer;
+  backends_->read_archive("a.zip", 3, 4, answer.done());
+  EXPECT_EQ(*answer.get(), "tent");
+  bool refused = false;
+  backends_->read_archive("../a", 0, 1, [&](const Result<std::string>& result) { refused = !result.ok(); });
+  EXPECT_TRUE(refused);
+}
+
 TEST_F(BackendsTest, CheckPointsAtEveryProblemWithoutLoadingAnything) {
   spec_.store.config = Json::object({{"colour", "red"}});
   spec_.store.secrets = {{"passwort", "x"}};

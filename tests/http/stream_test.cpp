@@ -16,6 +16,7 @@ class StreamTest : public ServerTest {
     on_loop("GET", "/events", [this](const Request&, const Responder& respond) {
       Response head;
       head.headers.emplace_back("content-type", "text/event-stream");
+      head.stream_length = length_;
       auto stream = respond.stream(std::move(head));
       stream->on_close([this] { ++closed_; });
       const std::lock_guard lock(mutex_);
@@ -35,6 +36,7 @@ class StreamTest : public ServerTest {
   std::mutex mutex_;
   std::vector<std::shared_ptr<Stream>> streams_;
   std::atomic<int> closed_{0};
+  std::optional<std::uint64_t> length_;
 };
 
 TEST_F(StreamTest, ArrivesPieceByPieceAndTheConnectionGoesOn) {
@@ -123,6 +125,88 @@ TEST_F(StreamTest, IsNotChunkedForHttp10AndHasNoBodyForHead) {
   head_only.send("HEAD /events HTTP/1.1\r\nHost: a\r\n\r\n" + get("/a"));
   EXPECT_EQ(take_message(head_only, true).status, 200);
   EXPECT_EQ(take_message(head_only).body, "GET /a ");
+}
+
+TEST_F(StreamTest, OfAKnownLengthIsNotChunkedAndTheConnectionGoesOn) {
+  length_ = 10;
+  start();
+  Wire wire = connect();
+  wire.send(get("/events") + get("/a"));
+  const Message head = take_head(wire);
+  EXPECT_EQ(head.headers.count("transfer-encoding"), 0U);
+  EXPECT_EQ(head.headers.at("content-length"), "10");
+  stream(0)->write("01234");
+  stream(0)->write("56789");
+  stream(0)->end();
+  EXPECT_EQ(wire.take(10), "0123456789");
+  EXPECT_EQ(take_message(wire).body, "GET /a ");
+  Wire head_only = connect();
+  head_only.send("HEAD /events HTTP/1.1\r\nHost: a\r\n\r\n" + get("/a"));
+  EXPECT_EQ(take_message(head_only, true).headers.at("content-length"), "10");
+  EXPECT_EQ(take_message(head_only).body, "GET /a ");
+}
+
+TEST_F(StreamTest, ThatEndsTooEarlyOrIsAbortedClosesTheConnection) {
+  length_ = 10;
+  start();
+  int index = 0;
+  for (const bool abort : {false, true}) {
+    Wire wire = connect();
+    wire.send(get("/events"));
+    EXPECT_EQ(take_head(wire).headers.at("content-length"), "10");
+    stream(index)->write("01234");
+    EXPECT_EQ(wire.take(5), "01234");
+    if (abort)
+      stream(index)->abort();
+    else
+      stream(index)->end();
+    EXPECT_TRUE(wire.drain());
+    EXPECT_EQ(wire.buffer, "");
+    ++index;
+  }
+}
+
+TEST_F(StreamTest, ThatIsAbortedHasNoLastChunk) {
+  start();
+  Wire wire = connect();
+  wire.send(get("/events"));
+  EXPECT_EQ(take_head(wire).status, 200);
+  stream(0)->abort();
+  EXPECT_TRUE(wire.drain());
+  EXPECT_EQ(wire.buffer, "");
+}
+
+// The writer of a download: it waits until its client has read, and so is never cut off.
+TEST_F(StreamTest, AWriterThatWaitsIsToldWhenItsClientHasRead) {
+  options_.stream_buffer = 16 << 10;
+  length_ = 8 << 20;
+  start();
+  Wire slow = connect(4096);
+  slow.send(get("/events"));
+  EXPECT_EQ(take_head(slow).status, 200);
+  const auto download = stream(0);
+  const std::string piece(256 << 10, 'x');
+  std::atomic<std::size_t> written{0};
+  std::atomic<int> most_at_once{0}, now{0};
+  std::function<void()> pump = [&] {
+    most_at_once = std::max(most_at_once.load(), ++now);
+    if (written < *length_ && download->write(piece)) {
+      written += piece.size();
+      --now;
+      return download->when_drained(pump);
+    }
+    --now;
+    download->end();
+  };
+  pump();
+  EXPECT_LT(written, *length_) << "it must wait for its client";
+  EXPECT_EQ(slow.take(*length_).size(), *length_);
+  EXPECT_EQ(written, *length_);
+  EXPECT_EQ(most_at_once, 1);
+  EXPECT_TRUE(eventually([&] { return closed_ == 1; }));
+  bool at_once = false;
+  download->when_drained([&] { at_once = true; });
+  EXPECT_TRUE(at_once);
 }
 
 TEST_F(StreamTest, EndsAtADrain) {

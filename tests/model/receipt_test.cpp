@@ -67,11 +67,34 @@ TEST(Receipt, SurvivesTheStoreAndSaysWhatIsWrong) {
   Receipt r = good();
   r.skipped.push_back({"file", "changed", 2, "b"});
   EXPECT_EQ(*receipt_from_json(to_json(r)), r);
-  BackupRecord record{"id", "1823b3a8", "u", "a.zip", 5, "verified", r};
+  BackupRecord record{"id", "1823b3a8", "u", "a.zip", 5, "request", "verified", r, 6, 7, 8, 9, "0badcafe"};
+  record.hold = BackupHold{10, "an audit", "admin", 11};
+  record.note = BackupNote{"why", "who", 12};
   EXPECT_EQ(*backup_record_from_json(to_json(record)), record);
   Json wrong = to_json(r);
   wrong.set("files", "3");
   EXPECT_EQ(receipt_from_json(wrong).error().code, Code::data_loss);
+}
+
+TEST(BackupRecord, OfAnEarlierVersionReadsAsOneOfADelete) {
+  const Json old = Json::object({{"id", "1823b3a8-20251115T035136Z"},
+                                 {"session_id", "1823b3a8"},
+                                 {"user_id", "u"},
+                                 {"archive", "a.zip"},
+                                 {"created_at_us", 5},
+                                 {"state", "verified"},
+                                 {"receipt", to_json(good())}});
+  const auto record = backup_record_from_json(old);
+  ASSERT_TRUE(record.ok()) << record.error().message;
+  EXPECT_EQ(record->trigger, "delete");
+  EXPECT_FALSE(record->hold || record->note);
+  EXPECT_EQ(last_proven_us(*record), good().verified_at_us);
+}
+
+TEST(BackupRecord, ItsIdNamesItsSession) {
+  EXPECT_TRUE(valid_backup_id("1823b3a8-20251115T035136Z"));
+  for (const char* id : {"", "1823b3a8", "1823b3a8-", "1823B3A8-2025", "1823b3a8-20/../x", "1823b3a8_20251115T035136Z"})
+    EXPECT_FALSE(valid_backup_id(id)) << id;
 }
 
 }  // namespace

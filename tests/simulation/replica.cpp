@@ -201,6 +201,14 @@ struct Replica::BackupPort : BackupStorage {
     r.call<Object>(
         false, [w = &r.world_, name] { return w->stat(name); }, std::move(done));
   }
+  void list(std::string after, std::uint32_t limit, Done<std::vector<Object>> done) override {
+    r.call<std::vector<Object>>(
+        false, [w = &r.world_, after, limit] { return w->list_archives(after, limit); }, std::move(done));
+  }
+  void remove(std::string name, Done<void> done) override {
+    r.call<void>(
+        true, [w = &r.world_, name] { return w->remove_archive(name); }, std::move(done));
+  }
 };
 
 bool Replica::take_posted() {

@@ -60,6 +60,7 @@ EngineOptions Run::options(const std::string& name) const {
   options.concurrent_tasks = 2;
   options.resync_ms = 20'000;
   options.message_tries = 1000;
+  options.backup_walk_ms = 0;  // the keeper has tests of its own
   options.task_stall_ms = 120'000;
   options.kept_volume_ms = 60'000;
   options.tombstone_ms = 30LL * 24 * 3600 * 1000;

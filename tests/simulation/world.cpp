@@ -535,7 +535,22 @@ Status World::task_remove(const std::string& id, const std::string& operation, s
 Result<BackupStorage::Object> World::stat(const std::string& name) {
   auto it = archives.find(name);
   if (it == archives.end()) return Error{Code::not_found, "no archive " + name, 0};
-  return BackupStorage::Object{name, it->second.receipt.archive_bytes};
+  return BackupStorage::Object{name, it->second.receipt.archive_bytes, it->second.receipt.made_at_us};
+}
+
+Result<std::vector<BackupStorage::Object>> World::list_archives(const std::string& after, std::uint32_t limit) {
+  if (auto error = refused("list_archives", "")) return *std::move(error);
+  std::vector<BackupStorage::Object> page;
+  if (list_shows_nothing) return page;
+  for (auto it = archives.upper_bound(after); it != archives.end() && page.size() < limit; ++it)
+    page.push_back({it->first, it->second.receipt.archive_bytes, it->second.receipt.made_at_us});
+  return page;
+}
+
+Status World::remove_archive(const std::string& name) {
+  if (auto error = refused("remove_archive", name)) return *std::move(error);
+  archives.erase(name);
+  return {};
 }
 
 }  // namespace roost::simulation

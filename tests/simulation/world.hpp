@@ -107,6 +107,7 @@ class World {
   // For one test: refuses a call of the platform ("apply", "remove_volume", ...) before it does anything.
   std::function<std::optional<Error>(const std::string& call, const std::string& id)> refuse;
   std::map<std::string, int> calls;  // of the platform, by name
+  bool list_shows_nothing = false;   // of the archives, though they are there
 
   // ---- the store ----
   Result<Document> get(const std::string& partition, const std::string& key);
@@ -135,6 +136,8 @@ class World {
   Task task_observe(const std::string& id, const std::string& operation, std::int64_t attempt);
   Status task_remove(const std::string& id, const std::string& operation, std::int64_t attempt);
   Result<BackupStorage::Object> stat(const std::string& name);
+  Result<std::vector<BackupStorage::Object>> list_archives(const std::string& after, std::uint32_t limit);
+  Status remove_archive(const std::string& name);
 
   void user_writes(const std::string& id);  // into a workspace that is up
   void workload_dies(const std::string& id);

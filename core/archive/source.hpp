@@ -8,7 +8,7 @@
 
 #include "base/result.hpp"
 
-namespace roost::agent {
+namespace roost {
 
 class ArchiveSource {
  public:
@@ -36,4 +36,4 @@ class ByteWindow {
   std::size_t used_ = 0;
 };
 
-}  // namespace roost::agent
+}  // namespace roost

@@ -1,4 +1,4 @@
-#include "agent/archive_format.hpp"
+#include "archive/format.hpp"
 
 #include <libdeflate.h>
 #include <sys/stat.h>
@@ -10,7 +10,7 @@
 
 #include "base/crypto.hpp"
 
-namespace roost::agent {
+namespace roost {
 
 namespace {
 
@@ -244,4 +244,4 @@ std::string manifest_name(std::int64_t number) {
   return std::string(kManifestStem) + (number == 0 ? "" : "-" + std::to_string(number)) + std::string(kManifestEnd);
 }
 
-}  // namespace roost::agent
+}  // namespace roost

@@ -1,14 +1,13 @@
-#include "agent/manifest.hpp"
+#include "archive/manifest.hpp"
 
 #include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstdlib>
 
-#include "agent/walk_beneath.hpp"
 #include "base/crypto.hpp"
 
-namespace roost::agent {
+namespace roost {
 
 namespace {
 
@@ -173,6 +172,19 @@ bool safe_path(std::string_view path) {
   }
 }
 
+std::string escape_path(std::string_view path, std::size_t most) {
+  std::string out;
+  for (const char c : path) {
+    char piece[8];
+    const bool plain = c >= 0x20 && c < 0x7f && c != '\\' && c != '"';
+    const int length = plain ? std::snprintf(piece, sizeof piece, "%c", c)
+                             : std::snprintf(piece, sizeof piece, "\\x%02x", static_cast<unsigned char>(c));
+    if (out.size() + static_cast<std::size_t>(length) + 3 > most) return out + "...";
+    out += piece;
+  }
+  return out;
+}
+
 void count_skip(std::vector<Skipped>& sums, const ManifestSkip& skip) {
   for (Skipped& sum : sums) {
     if (sum.kind != skip.kind || sum.reason != skip.reason) continue;
@@ -197,4 +209,4 @@ bool nothing_to_save(std::int64_t files, const std::vector<Skipped>& sums) {
   return files == 0 && std::all_of(sums.begin(), sums.end(), holds_no_data);
 }
 
-}  // namespace roost::agent
+}  // namespace roost

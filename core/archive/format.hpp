@@ -9,7 +9,7 @@
 
 #include "base/result.hpp"
 
-namespace roost::agent {
+namespace roost {
 
 inline constexpr std::uint16_t kStored = 0;
 inline constexpr std::uint16_t kDeflated = 8;
@@ -75,4 +75,4 @@ void put_u64(std::string& out, std::uint64_t value);
 [[nodiscard]] std::int64_t manifest_number(std::string_view name);
 [[nodiscard]] std::string manifest_name(std::int64_t number);
 
-}  // namespace roost::agent
+}  // namespace roost

@@ -1,8 +1,8 @@
-#include "agent/archive_source.hpp"
+#include "archive/source.hpp"
 
 #include <algorithm>
 
-namespace roost::agent {
+namespace roost {
 
 namespace {
 constexpr std::size_t kFetchPiece = 256u << 10;
@@ -24,4 +24,4 @@ Result<std::string_view> ByteWindow::take(std::size_t count) {
   return bytes;
 }
 
-}  // namespace roost::agent
+}  // namespace roost

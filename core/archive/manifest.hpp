@@ -13,7 +13,7 @@
 #include "base/result.hpp"
 #include "model/receipt.hpp"
 
-namespace roost::agent {
+namespace roost {
 
 inline constexpr std::size_t kManifestLineMax = 512u << 10;
 
@@ -67,6 +67,9 @@ using ManifestLine = std::variant<ManifestHeader, ManifestEntry, ManifestSkip, M
 // Whether a path may be made beneath a directory: not empty, no empty, "." or ".." part, no NUL, not absolute.
 [[nodiscard]] bool safe_path(std::string_view path);
 
+// A path as it may appear in a receipt or a log: printable ASCII, everything else as \xNN, at most `most` characters.
+[[nodiscard]] std::string escape_path(std::string_view path, std::size_t most = 80);
+
 // Adds one to the sum by kind and reason; the first path of each becomes its example.
 void count_skip(std::vector<Skipped>& sums, const ManifestSkip& skip);
 
@@ -76,4 +79,4 @@ void count_skip(std::vector<Skipped>& sums, const ManifestSkip& skip);
 // Whether the tree held nothing: no entries, and nothing that was skipped or left out but what has no data.
 [[nodiscard]] bool nothing_to_save(std::int64_t files, const std::vector<Skipped>& sums);
 
-}  // namespace roost::agent
+}  // namespace roost

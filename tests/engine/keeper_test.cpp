@@ -1,0 +1,342 @@
+// The keeper and the drill in a world where archives rot, vanish and appear.
+#include <gmock/gmock.h>
+
+#include "engine/harness.hpp"
+
+namespace roost::simulation {
+namespace {
+
+using ::testing::Contains;
+using ::testing::HasSubstr;
+
+constexpr std::int64_t kMinute = 60'000, kHour = 60 * kMinute;
+
+EngineOptions brisk() {
+  EngineOptions options;
+  options.backup_walk_ms = 10 * kMinute;
+  options.backup_retention_ms = 10 * kHour;
+  options.backup_drill_ms = 1000 * kHour;
+  options.tombstone_ms = 24 * kHour;
+  options.lease_ms = options.resync_ms = 10 * kMinute;
+  return options;
+}
+
+class KeeperTest : public testing::Test {
+ protected:
+  explicit KeeperTest(EngineOptions options = brisk()) : harness(std::move(options)) {}
+
+  // A session that lived and was deleted; answers the id of its backup.
+  std::string saved(const std::string& user = "ada@example.com") {
+    const std::string id = harness.create_running(user);
+    EXPECT_TRUE(harness.remove(id).ok());
+    EXPECT_TRUE(harness.wait_deleted(id).ok());
+    return of_session(id).at(0).id;
+  }
+  std::vector<BackupRecord> of_session(const std::string& session) {
+    BackupQuery query;
+    query.session_id = session;
+    auto page = harness.wait<BackupPage>([&](Done<BackupPage> done) { harness.engine().list_backups(query, std::move(done)); });
+    EXPECT_TRUE(page.ok());
+    return page.ok() ? page->backups : std::vector<BackupRecord>();
+  }
+  BackupRecord record(const std::string& id) {
+    auto found = harness.wait<BackupRecord>([&](Done<BackupRecord> done) { harness.engine().find_backup(id, std::move(done)); });
+    return found.ok() ? *found : BackupRecord{};
+  }
+  Result<BackupRecord> remove(const std::string& id, bool overrides = false) {
+    return harness.wait<BackupRecord>([&](Done<BackupRecord> done) {
+      harness.engine().remove_backup(id, {"ada", "no longer needed", overrides}, std::move(done));
+    });
+  }
+  Result<BackupRecord> hold(const std::string& id, std::optional<BackupHold> hold) {
+    return harness.wait<BackupRecord>([&](Done<BackupRecord> done) { harness.engine().hold_backup(id, hold, std::move(done)); });
+  }
+  Result<BackupRecord> verify(const std::string& id) {
+    return harness.wait<BackupRecord>([&](Done<BackupRecord> done) { harness.engine().verify_backup(id, std::move(done)); });
+  }
+  // A backup of `session` as one of `age_ms` ago would be.
+  std::string plant(const std::string& session, std::int64_t age_ms, const std::string& state = "verified", bool live = false) {
+    const std::int64_t at_us = harness.simulator.wall_us() - age_ms * 1000;
+    BackupRecord made;
+    made.id = session + "-" + format_compact_time(at_us);
+    made.session_id = session;
+    made.user_id = "ada@example.com";
+    made.archive = "workspace-" + made.id + ".zip";
+    made.created_at_us = at_us;
+    made.state = state;
+    SimArchive archive;
+    Receipt& receipt = archive.receipt;
+    receipt.backup_id = made.id;
+    receipt.archive = made.archive;
+    receipt.session_id = session;
+    receipt.operation_id = "0badcafe";
+    receipt.archive_bytes = 100;
+    receipt.archive_sha256 = receipt.tree_hash = std::string(64, 'a');
+    receipt.made_at_us = receipt.verified_at_us = at_us;
+    receipt.live = live;
+    made.receipt = receipt;
+    harness.world.archives[made.archive] = archive;
+    Commit commit;
+    commit.partition = documents::backup_partition(made.id);
+    commit.operations.push_back({StoreOperation::Kind::put, documents::backup_key(made.id), to_json(made).dump(), 0});
+    EXPECT_TRUE(harness.world.commit(commit).ok());
+    return made.id;
+  }
+  std::string archive(const std::string& id) { return "workspace-" + id + ".zip"; }
+  bool stored(const std::string& id) { return harness.world.archives.count(archive(id)) != 0; }
+  std::vector<std::string> events(const std::string& id) {
+    std::vector<std::string> types;
+    for (const Event& event : harness.events) {
+      if (event.data["backup_id"].as_string() == id) types.push_back(event.type);
+    }
+    return types;
+  }
+
+  Harness harness;
+};
+
+TEST_F(KeeperTest, ADeletedSessionsBackupIsKeptForItsTimeThenRemovedOnTheRecord) {
+  const std::string id = saved();
+  harness.pass_ms(9 * kHour);
+  EXPECT_TRUE(stored(id));
+  EXPECT_EQ(record(id).state, "verified");
+  EXPECT_GT(record(id).protected_until_us, harness.simulator.wall_us());
+  harness.pass_ms(2 * kHour);
+  EXPECT_FALSE(stored(id));
+  const BackupRecord gone = record(id);
+  EXPECT_EQ(gone.state, "deleted");
+  ASSERT_TRUE(gone.note);
+  EXPECT_EQ(gone.note->by, "retention");
+  EXPECT_THAT(events(id), testing::ElementsAre("backup.deleting", "backup.deleted"));
+  EXPECT_TRUE(of_session(id.substr(0, 8)).empty());
+  EXPECT_EQ(harness.engine().backup_statistics().removed, 1);
+  harness.pass_ms(26 * kHour);
+  EXPECT_EQ(record(id).state, "") << "the record goes in the end";
+}
+
+TEST_F(KeeperTest, WhatIsHeldStaysUntilTheHoldIsLifted) {
+  const std::string id = saved();
+  ASSERT_TRUE(hold(id, BackupHold{0, "an audit", "ada", 1}).ok());
+  harness.pass_ms(30 * kHour);
+  EXPECT_TRUE(stored(id));
+  EXPECT_EQ(code_of(remove(id, true)), Code::conflict);
+  ASSERT_TRUE(hold(id, std::nullopt).ok());
+  harness.pass_ms(kHour);
+  EXPECT_FALSE(stored(id));
+  EXPECT_EQ(code_of(hold(id, BackupHold{0, "too late", "ada", 1})), Code::conflict);
+}
+
+TEST_F(KeeperTest, OfASessionThatLivesTheNewestGoodOneStays) {
+  const std::string session = harness.create_running();
+  const std::string old = plant(session, 40 * kHour), good = plant(session, 30 * kHour),
+                    live = plant(session, 20 * kHour, "verified", true);
+  const std::string bad = plant(session, 15 * kHour, "damaged");
+  harness.pass_ms(kHour);
+  EXPECT_FALSE(stored(old));
+  EXPECT_TRUE(stored(good)) << "nothing later is as consistent";
+  EXPECT_TRUE(stored(live)) << "the newest of its kind";
+  EXPECT_TRUE(stored(bad)) << "nothing better came after it";
+  EXPECT_EQ(record(good).protected_until_us, 0);
+}
+
+TEST_F(KeeperTest, ABackupWhoseArchiveIsGoneStandsInForNoOther) {
+  const std::string session = harness.create_running();
+  const std::string old = plant(session, 40 * kHour), newer = plant(session, 30 * kHour);
+  harness.world.archives.erase(archive(newer));
+  harness.pass_ms(kHour);
+  EXPECT_EQ(record(newer).state, "missing");
+  EXPECT_TRUE(stored(old)) << "it is the newest good one now";
+}
+
+TEST_F(KeeperTest, AMissingArchiveIsToldAndOneThatComesBackIsProvenAgain) {
+  const std::string id = saved();
+  const SimArchive kept = harness.world.archives.at(archive(id));
+  harness.world.archives.erase(archive(id));
+  ASSERT_TRUE(harness.until([&] { return !events(id).empty(); }));
+  EXPECT_THAT(events(id), testing::ElementsAre("backup.missing"));
+  EXPECT_EQ(record(id).state, "missing");
+  EXPECT_EQ(harness.engine().backup_statistics().missing, 1);
+  harness.world.archives[archive(id)] = kept;
+  ASSERT_TRUE(harness.until([&] { return events(id).size() == 2; }));
+  EXPECT_EQ(events(id).back(), "backup.verified");
+  EXPECT_EQ(record(id).state, "verified");
+  EXPECT_FALSE(record(id).note);
+}
+
+TEST_F(KeeperTest, AListThatFailsOrIsEmptyMakesNothingMissingAndRemovesNothing) {
+  const std::string id = saved();
+  harness.world.list_shows_nothing = true;
+  harness.pass_ms(kHour);
+  EXPECT_EQ(record(id).state, "verified");
+  harness.world.list_shows_nothing = false;
+  harness.world.refuse = [](const std::string& call, const std::string&) -> std::optional<Error> {
+    if (call != "list_archives") return std::nullopt;
+    return Error{Code::unavailable, "simulated: away", 0};
+  };
+  harness.pass_ms(20 * kHour);
+  EXPECT_EQ(record(id).state, "verified");
+  EXPECT_TRUE(stored(id)) << "its time is over, but nothing is decided blindly";
+  harness.world.refuse = nullptr;
+  harness.pass_ms(kHour);
+  EXPECT_FALSE(stored(id));
+}
+
+TEST_F(KeeperTest, StrangersAreReportedAndLeft) {
+  const std::string id = saved();
+  for (const char* name : {"workspace-7f000001-20250101T000000Z.zip", "a-file-of-mine", "zzz"}) harness.world.archives[name];
+  harness.pass_ms(kHour);
+  const auto strangers = [&] {
+    using Objects = std::vector<BackupStorage::Object>;
+    auto found = harness.wait<Objects>([&](Done<Objects> done) { harness.engine().list_strangers(std::move(done)); });
+    std::vector<std::string> names;
+    for (const auto& object : *found) names.push_back(object.name);
+    return names;
+  };
+  EXPECT_THAT(strangers(), testing::UnorderedElementsAre("workspace-7f000001-20250101T000000Z.zip", "a-file-of-mine", "zzz"));
+  EXPECT_EQ(harness.engine().backup_statistics().strangers, 3);
+  EXPECT_EQ(harness.engine().backup_statistics().states["verified"], 1);
+  harness.pass_ms(30 * kHour);
+  EXPECT_EQ(harness.world.archives.count("a-file-of-mine"), 1U) << "nobody removes what nobody knows";
+  harness.world.archives.erase("zzz");
+  harness.pass_ms(kHour);
+  EXPECT_EQ(strangers().size(), 2U);
+  EXPECT_EQ(harness.engine().backup_statistics().strangers, 2);
+}
+
+TEST_F(KeeperTest, ARemovalThatFailsOrIsCutOffGoesOn) {
+  const std::string id = saved();
+  harness.world.refuse = [](const std::string& call, const std::string&) -> std::optional<Error> {
+    if (call != "remove_archive") return std::nullopt;
+    return Error{Code::denied, "simulated: under object lock", 0};
+  };
+  EXPECT_EQ(code_of(remove(id)), Code::conflict) << "the newest good one of a deleted session";
+  ASSERT_TRUE(remove(id, true).ok());
+  harness.pass_ms(kHour);
+  EXPECT_EQ(record(id).state, "deleting");
+  EXPECT_TRUE(stored(id));
+  harness.restart();
+  harness.world.refuse = nullptr;
+  ASSERT_TRUE(harness.until([&] { return !stored(id) && record(id).state == "deleted"; }));
+  EXPECT_EQ(record(id).note->by, "ada");
+  EXPECT_EQ(record(id).note->reason, "no longer needed");
+}
+
+TEST_F(KeeperTest, WhatASessionRestsOnIsNotRemoved) {
+  const std::string session = harness.create_running();
+  harness.world.refuse = [](const std::string& call, const std::string&) -> std::optional<Error> {
+    if (call != "remove_volume") return std::nullopt;
+    return Error{Code::unavailable, "simulated: stuck", 0};
+  };
+  ASSERT_TRUE(harness.remove(session).ok());
+  ASSERT_TRUE(harness.until([&] { return harness.world.calls["remove_volume"] > 0; }));
+  const std::string id = of_session(session).at(0).id;
+  EXPECT_EQ(code_of(remove(id, true)), Code::conflict) << "the volume goes only against this backup";
+  harness.pass_ms(20 * kHour);
+  EXPECT_TRUE(stored(id));
+}
+
+TEST_F(KeeperTest, OnRequestABackupIsReadAgainAtOnce) {
+  const std::string id = saved();
+  harness.pass_ms(kHour);
+  const std::int64_t before = record(id).last_proven_us;
+  ASSERT_TRUE(verify(id).ok());
+  EXPECT_NE(record(id).verify_asked_at_us, 0);
+  ASSERT_TRUE(harness.until([&] { return record(id).verify_asked_at_us == 0; }));
+  EXPECT_GT(record(id).last_proven_us, before);
+  EXPECT_EQ(harness.engine().backup_statistics().proven, 1);
+  EXPECT_TRUE(harness.world.tasks.empty()) << "nothing of it is left on the platform";
+  EXPECT_EQ(record(id).drill, "");
+}
+
+TEST_F(KeeperTest, RotIsBelievedAfterTheSecondReading) {
+  const std::string id = saved();
+  harness.world.archives.at(archive(id)).corrupt = true;
+  ASSERT_TRUE(verify(id).ok());
+  ASSERT_TRUE(harness.until([&] { return record(id).state == "damaged"; }));
+  EXPECT_THAT(events(id), testing::ElementsAre("backup.damaged"));
+  EXPECT_EQ(record(id).note->by, "drill");
+  EXPECT_EQ(harness.engine().backup_statistics().damaged, 1);
+  EXPECT_TRUE(stored(id)) << "some of it may still be of use";
+  EXPECT_TRUE(harness.world.tasks.empty());
+}
+
+TEST_F(KeeperTest, AReadingThatFailedOnceIsNoRot) {
+  const std::string id = saved();
+  SimArchive& kept = harness.world.archives.at(archive(id));
+  kept.corrupt = true;
+  ASSERT_TRUE(verify(id).ok());
+  ASSERT_TRUE(harness.until([&] {
+    for (const auto& [key, task] : harness.world.tasks) {
+      if (std::get<2>(key) == 2) return true;
+    }
+    return false;
+  }));
+  kept.corrupt = false;
+  ASSERT_TRUE(harness.until([&] { return record(id).verify_asked_at_us == 0; }));
+  EXPECT_EQ(record(id).state, "verified");
+  EXPECT_TRUE(events(id).empty());
+}
+
+TEST_F(KeeperTest, AnotherArchiveUnderItsNameIsNoProof) {
+  const std::string id = saved();
+  harness.world.archives.at(archive(id)).receipt.tree_hash = std::string(64, 'b');
+  ASSERT_TRUE(verify(id).ok());
+  ASSERT_TRUE(harness.until([&] { return record(id).state == "damaged"; }));
+  EXPECT_THAT(record(id).note->reason, HasSubstr("other files"));
+}
+
+TEST_F(KeeperTest, ADrillThatWasCutOffLeavesNothingBehind) {
+  const std::string id = saved();
+  ASSERT_TRUE(verify(id).ok());
+  ASSERT_TRUE(harness.until([&] { return !harness.world.tasks.empty(); }));
+  EXPECT_NE(record(id).drill, "");
+  harness.restart();
+  ASSERT_TRUE(harness.until([&] { return record(id).verify_asked_at_us == 0; }));
+  EXPECT_EQ(record(id).drill, "");
+  EXPECT_TRUE(harness.world.tasks.empty());
+}
+
+TEST_F(KeeperTest, WhatWasNeverReadIsReadAtOnce) {
+  std::vector<std::string> ids;
+  for (const char* session : {"10000001", "20000001", "30000001"}) {
+    ids.push_back(plant(session, kHour));
+    BackupRecord unread = record(ids.back());
+    unread.receipt.verified_at_us = 0;
+    Commit commit;
+    commit.partition = documents::backup_partition(unread.id);
+    commit.operations.push_back({StoreOperation::Kind::put, documents::backup_key(unread.id), to_json(unread).dump(), 0});
+    ASSERT_TRUE(harness.world.commit(commit).ok());
+  }
+  harness.pass_ms(15 * kMinute);
+  for (const std::string& id : ids) EXPECT_NE(record(id).last_proven_us, 0) << id;
+}
+
+class DrillTest : public KeeperTest {
+ protected:
+  static EngineOptions often() {
+    EngineOptions options = brisk();
+    options.backup_drill_ms = 20 * kHour;
+    options.backup_retention_ms = 10'000 * kHour;
+    return options;
+  }
+  DrillTest() : KeeperTest(often()) {}
+};
+
+TEST_F(DrillTest, EveryBackupIsProvenWithinTheIntervalOrSoOneAtATime) {
+  std::vector<std::string> ids;
+  for (int i = 0; i < 6; ++i) ids.push_back(saved("user" + std::to_string(i)));
+  std::size_t most = 0;
+  harness.world.refuse = [&](const std::string& call, const std::string&) -> std::optional<Error> {
+    if (call == "task_start") most = std::max(most, harness.world.tasks.size() + 1);
+    return std::nullopt;
+  };
+  harness.pass_ms(40 * kHour);
+  EXPECT_EQ(most, 1U);
+  for (const std::string& id : ids) EXPECT_GT(record(id).last_proven_us, harness.simulator.wall_us() - 35 * kHour * 1000) << id;
+  EXPECT_GE(harness.engine().backup_statistics().proven, 6);
+  const std::int64_t oldest_us = harness.engine().backup_statistics().oldest_proof_us;
+  EXPECT_GT(oldest_us, harness.simulator.wall_us() - 35 * kHour * 1000);
+}
+
+}  // namespace
+}  // namespace roost::simulation

@@ -1,0 +1,108 @@
+// Every rule of how long a backup is kept, as a row of a table.
+#include "engine/retention.hpp"
+
+#include <gtest/gtest.h>
+
+namespace roost {
+namespace {
+
+constexpr std::int64_t kDay = 24LL * 3600 * 1'000'000;
+constexpr std::int64_t kMade = 1'000 * kDay;
+
+struct Row {
+  const char* what;
+  const char* state;
+  std::int64_t age_days;
+  bool session_exists;
+  bool superseded;
+  std::int64_t deleted_after_days;  // of the session, after the backup was made; meaningful where it is gone
+  bool in_use;
+  std::int64_t held_days;  // from now; 0: no hold; -1: without an end
+  bool removed;
+  std::int64_t until_days;  // protected_until, after the backup was made; 0: not foreseeable
+};
+
+const Row kRows[] = {
+    {"a new one", "verified", 0, true, true, 0, false, 0, false, 30},
+    {"one day before its time", "verified", 29, true, true, 0, false, 0, false, 30},
+    {"its time is over", "verified", 30, true, true, 0, false, 0, true, 30},
+    {"the newest of a session that lives", "verified", 4000, true, false, 0, false, 0, false, 0},
+    {"the newest of a deleted session", "verified", 30, false, false, 10, false, 0, false, 40},
+    {"the newest of a deleted session, at its end", "verified", 40, false, false, 10, false, 0, true, 40},
+    {"an older one of a deleted session", "verified", 30, false, true, 10, false, 0, true, 30},
+    {"a session deleted long after its last backup", "verified", 399, false, false, 370, false, 0, false, 400},
+    {"held without an end", "verified", 4000, false, false, 0, false, -1, false, 30},
+    {"held for a day more", "verified", 4000, false, true, 0, false, 1, false, 30},
+    {"read by a restore", "verified", 4000, false, true, 0, true, 0, false, 30},
+    {"damaged, with a good one after it", "damaged", 31, true, true, 0, false, 0, true, 30},
+    {"damaged, and nothing better", "damaged", 4000, true, false, 0, false, 0, false, 0},
+    {"damaged, and nothing better, session gone", "damaged", 35, false, false, 10, false, 0, false, 40},
+    {"an attempt under way", "started", 9, true, true, 0, true, 0, false, 7},
+    {"left behind, a good one followed", "started", 8, true, true, 0, false, 0, true, 7},
+    {"left behind, nothing followed", "started", 29, true, false, 0, false, 0, false, 30},
+    {"left behind, nothing followed, for long", "started", 30, true, false, 0, false, 0, true, 30},
+    {"gone already", "deleted", 4000, false, true, 0, false, 0, false, 0},
+    {"being removed", "deleting", 1, true, false, 0, false, -1, true, 0},
+};
+
+TEST(Retention, EveryRule) {
+  for (const Row& row : kRows) {
+    SCOPED_TRACE(row.what);
+    const std::int64_t now = kMade + row.age_days * kDay;
+    BackupRecord record;
+    record.id = "1823b3a8-20251115T035136Z";
+    record.state = row.state;
+    record.created_at_us = kMade;
+    if (!row.session_exists) record.session_deleted_at_us = kMade + row.deleted_after_days * kDay;
+    if (row.held_days != 0) record.hold = BackupHold{row.held_days < 0 ? 0 : now + row.held_days * kDay, "why", "who", now};
+    if (record.state == "deleting") record.note = BackupNote{"asked for", "who", now};
+    const BackupJudgement judged = judge_backup(record, {row.session_exists, row.superseded, row.in_use}, now, RetentionPolicy{});
+    EXPECT_EQ(judged.remove, row.removed);
+    EXPECT_EQ(judged.protected_until_us, row.until_days == 0 ? 0 : kMade + row.until_days * kDay);
+    EXPECT_EQ(judged.reason.empty(), !row.removed);
+  }
+}
+
+TEST(Retention, AHoldEnds) {
+  BackupRecord record;
+  record.hold = BackupHold{100, "why", "who", 1};
+  EXPECT_TRUE(is_held(record, 99));
+  EXPECT_FALSE(is_held(record, 100));
+  record.hold->until_us = 0;
+  EXPECT_TRUE(is_held(record, INT64_MAX));
+  record.hold.reset();
+  EXPECT_FALSE(is_held(record, 0));
+}
+
+TEST(Retention, AMissingOneIsRememberedFromWhenThatWasSeen) {
+  BackupRecord record;
+  record.state = "missing";
+  record.created_at_us = kMade;
+  record.note = BackupNote{"gone", "keeper", kMade + 50 * kDay};
+  EXPECT_FALSE(judge_backup(record, {true, false, false}, kMade + 79 * kDay, {}).remove);
+  EXPECT_TRUE(judge_backup(record, {true, false, false}, kMade + 80 * kDay, {}).remove);
+}
+
+TEST(Retention, OnlyALaterGoodOneOfNoLessConsistencyStandsIn) {
+  const auto made = [](const char* time, const char* state, bool live) {
+    BackupRecord record;
+    record.id = std::string("1823b3a8-") + time;
+    record.state = state;
+    record.receipt.live = live;
+    return record;
+  };
+  const BackupRecord at_rest = made("20250101T000000Z", "verified", false), live = made("20250102T000000Z", "verified", true);
+  const std::vector<BackupRecord> with_live{at_rest, live};
+  EXPECT_FALSE(is_superseded(at_rest, with_live)) << "a live one may hold half of what was being written";
+  EXPECT_FALSE(is_superseded(live, with_live));
+  const std::vector<BackupRecord> with_rest{at_rest, live, made("20250103T000000Z", "verified", false)};
+  EXPECT_TRUE(is_superseded(at_rest, with_rest));
+  EXPECT_TRUE(is_superseded(live, with_rest));
+  for (const char* state : {"started", "damaged", "missing", "deleting", "deleted"}) {
+    const std::vector<BackupRecord> with_bad{at_rest, made("20250104T000000Z", state, false)};
+    EXPECT_FALSE(is_superseded(at_rest, with_bad)) << state;
+  }
+}
+
+}  // namespace
+}  // namespace roost
