@@ -7,7 +7,7 @@ import pytest
 
 from roost import GUIDE_KEY, TOP, Daemon
 
-DOCUMENTS = ["README.md", "docs/api.md", "docs/plugin-guide.md", "docs/backup-format.md", "docs/backups.md", "docs/roostctl.md"]
+DOCUMENTS = ["README.md", "docs/api.md", "docs/plugin-guide.md", "docs/backup-format.md", "docs/backups.md", "docs/backups-s3.md", "docs/roostctl.md"]
 
 
 def blocks(document):
