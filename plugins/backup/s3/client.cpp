@@ -61,7 +61,8 @@ std::string remedy(int status, std::string_view code) {
     return "; the server lacks what the configuration asks for (conditional_writes, checksum, sse, object_lock, tags, "
            "storage_class)";
   if (status >= 300 && status < 400) return "; correct backup.config.region or endpoint";
-  if (status == 401 || status == 403) return "; the keys are wrong or lack a right: docs/backups-s3.md lists those that are needed";
+  if (status == 401 || status == 403)
+    return "; the keys are wrong or lack a right: docs/backups-s3.md lists those that are needed";
   return {};
 }
 
