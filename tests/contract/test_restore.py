@@ -236,7 +236,8 @@ def test_what_was_replaced_goes_after_its_time_if_its_backup_is_there(build):
         done = finished(daemon, daemon.post(f"/session/{uuid}/restore", {"backup_id": backup}).json["operation"])
         assert done["outcome"] == "succeeded", done
         wait_for(lambda: volumes(daemon) == [f"pvc-{uuid}-g1"], 60, f"the release of the old volume\n{daemon.tail()}")
-        assert daemon.session(uuid)["kept_volumes"] == [] and tree(volume(daemon, uuid)) == then
+        wait_for(lambda: daemon.session(uuid)["kept_volumes"] == [], what="the session to know of it")
+        assert tree(volume(daemon, uuid)) == then
         archive = daemon.directory / "backups" / done["backup"]["archive"]
         assert subprocess.run(["unzip", "-tq", archive], capture_output=True).returncode == 0
 
