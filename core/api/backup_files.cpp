@@ -100,7 +100,7 @@ std::shared_ptr<const void> Api::Impl::take_reading(const Responder& respond) {
 void Api::Impl::with_archive(const Request& request, const Responder& respond, const PrincipalView& who,
                              std::function<void(BackupRecord, std::shared_ptr<const void>)> then) {
   if (!hooks_.read_archive) return respond(http::problem(501, "this server does not read archives"));
-  with_backup(request, respond, who, [this, respond, then = std::move(then)](BackupRecord record) {
+  with_backup(request.parameters[0], respond, who, [this, respond, then = std::move(then)](BackupRecord record) {
     if (const std::string why = unreadable(record); !why.empty()) return respond(http::problem(409, why));
     if (auto place = take_reading(respond)) then(std::move(record), std::move(place));
   });

@@ -90,10 +90,8 @@ void Api::Impl::list_session_backups(const Request& request, const Responder& re
   });
 }
 
-// The record of the request's path, if the caller may see it; else it is answered (404).
-void Api::Impl::with_backup(const Request& request, const Responder& respond, const PrincipalView& who,
+void Api::Impl::with_backup(const std::string& id, const Responder& respond, const PrincipalView& who,
                             std::function<void(BackupRecord)> then) {
-  const std::string id = request.parameters[0];
   engine_.find_backup(id, [id, respond, who, then = std::move(then)](Result<BackupRecord> found) {
     if (!found.ok()) return respond(found.error().code == Code::not_found ? no_backup(id) : failure(found.error()));
     if (!who->sees(found->user_id)) return respond(no_backup(id));
@@ -103,7 +101,7 @@ void Api::Impl::with_backup(const Request& request, const Responder& respond, co
 }
 
 void Api::Impl::get_backup(const Request& request, const Responder& respond, const PrincipalView& who) {
-  with_backup(request, respond, who, [this, respond](const BackupRecord& record) {
+  with_backup(request.parameters[0], respond, who, [this, respond](const BackupRecord& record) {
     respond(http::Response::json(200, backup_json(record, hooks_.backup_place())));
   });
 }
@@ -137,7 +135,7 @@ void Api::Impl::lift_hold(const Request& request, const Responder& respond, cons
 // Answers the record as it is then.
 void Api::Impl::change_backup(const Request& request, const Responder& respond, const PrincipalView& who, const char* action,
                               Json details, std::function<void(const std::string& id, Done<BackupRecord>)> change) {
-  with_backup(request, respond, who,
+  with_backup(request.parameters[0], respond, who,
               [this, respond, who, action, details, change = std::move(change)](const BackupRecord& record) {
                 (void)audit({who->name, action, record.id, "accepted", details});
                 change(record.id, [this, respond](Result<BackupRecord> changed) {
@@ -148,7 +146,7 @@ void Api::Impl::change_backup(const Request& request, const Responder& respond, 
 }
 
 void Api::Impl::verify_backup(const Request& request, const Responder& respond, const PrincipalView& who) {
-  with_backup(request, respond, who, [this, respond](const BackupRecord& record) {
+  with_backup(request.parameters[0], respond, who, [this, respond](const BackupRecord& record) {
     engine_.verify_backup(record.id, [this, respond](Result<BackupRecord> asked) {
       respond(asked.ok() ? http::Response::json(202, backup_json(*asked, hooks_.backup_place())) : failure(asked.error()));
     });
@@ -161,7 +159,7 @@ void Api::Impl::remove_backup(const Request& request, const Responder& respond, 
   BackupRemoval removal{who->name, request.query_parameter("reason"), *overrides};
   if (removal.reason.empty()) removal.reason = "asked for";
   if (removal.reason.size() > kReasonMax) return respond(unprocessable("the query parameter reason must be at most 500 bytes"));
-  with_backup(request, respond, who, [this, respond, who, removal](const BackupRecord& record) {
+  with_backup(request.parameters[0], respond, who, [this, respond, who, removal](const BackupRecord& record) {
     AuditNote note{
         who->name,
         "backup.delete",

@@ -113,15 +113,14 @@ class Api::Impl {
   void begin_backup(const Request&, const Responder&, const PrincipalView&);
   void restore(const Request&, const Responder&, const PrincipalView&);
   void restore_as_new(const Request&, const Responder&, const PrincipalView&);
-  // Calls `then` with the backup, where the caller may see it; else it is answered (404).
-  void with_source(const std::string& backup_id, const Responder&, const PrincipalView&, std::function<void(BackupRecord)> then);
   // backups.cpp
   // None: it is answered already.
   std::optional<BackupQuery> backup_query(const Request&, const Responder&, const PrincipalView&);
   http::Response backups_page(const BackupPage& page) const;
   void list_backups(const Request&, const Responder&, const PrincipalView&);
   void list_session_backups(const Request&, const Responder&, const PrincipalView&);
-  void with_backup(const Request&, const Responder&, const PrincipalView&, std::function<void(BackupRecord)> then);
+  // The backup, if the caller may see it and it was not removed; else it is answered (404).
+  void with_backup(const std::string& id, const Responder&, const PrincipalView&, std::function<void(BackupRecord)> then);
   void get_backup(const Request&, const Responder&, const PrincipalView&);
   void hold_backup(const Request&, const Responder&, const PrincipalView&);
   void lift_hold(const Request&, const Responder&, const PrincipalView&);

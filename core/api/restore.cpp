@@ -49,15 +49,6 @@ void Api::Impl::begin_backup(const Request& request, const Responder& respond, c
   });
 }
 
-void Api::Impl::with_source(const std::string& backup_id, const Responder& respond, const PrincipalView& who,
-                            std::function<void(BackupRecord)> then) {
-  engine_.find_backup(backup_id, [backup_id, respond, who, then = std::move(then)](Result<BackupRecord> found) {
-    if (!found.ok() && found.error().code != Code::not_found) return respond(failure(found.error()));
-    if (!found.ok() || !who->sees(found->user_id)) return respond(http::problem(404, "there is no backup " + backup_id));
-    then(*std::move(found));
-  });
-}
-
 void Api::Impl::restore(const Request& request, const Responder& respond, const PrincipalView& who) {
   const SessionView view = visible(request, respond, who);
   if (!view) return;
@@ -68,7 +59,7 @@ void Api::Impl::restore(const Request& request, const Responder& respond, const 
   if (backup_id.empty()) return respond(unprocessable("the body needs \"backup_id\", the id of the backup to restore"));
   auto options = command_options(request, who->name);
   if (!options.ok()) return respond(http::problem(options.error()));
-  with_source(backup_id, respond, who, [this, id = view->session.id, options = *options, respond](BackupRecord backup) {
+  with_backup(backup_id, respond, who, [this, id = view->session.id, options = *options, respond](BackupRecord backup) {
     engine_.restore(id, std::move(backup), options, [this, options, respond](Result<SessionView> begun) {
       if (!begun.ok()) return respond(failure(begun.error()));
       const Session& session = (*begun)->session;
@@ -90,7 +81,7 @@ void Api::Impl::restore_as_new(const Request& request, const Responder& respond,
     return respond(http::problem(403, "the key \"" + who->name + "\" creates sessions of its own user only"));
   auto options = command_options(request, who->name);
   if (!options.ok()) return respond(http::problem(options.error()));
-  with_source(request.parameters[0], respond, who, [this, wanted, options = *options, respond](BackupRecord backup) {
+  with_backup(request.parameters[0], respond, who, [this, wanted, options = *options, respond](BackupRecord backup) {
     const std::string user = wanted.empty() ? backup.user_id : wanted;
     if (const Status valid = validate_user_id(user); !valid.ok()) return respond(unprocessable(valid.error().message));
     const std::string source = backup.id;

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <iostream>
+#include <optional>
 #include <thread>
 
 #include "base/clock.hpp"
@@ -52,6 +53,15 @@ void end_if_stuck(std::int64_t deadline_ms) {
     log::error(signal == 0 ? "the stop took too long; ending at once" : "a second signal; ending at once");
     ::_exit(1);
   }).detach();
+}
+
+// None: what is wrong with it is said.
+std::optional<config::Config> checked_config(const std::string& file) {
+  auto config = config::Config::load(file, config::process_environment());
+  const std::string faults = config.ok() ? check(*config) : config.error().message + "\n";
+  std::cerr << faults;
+  if (!faults.empty()) return std::nullopt;
+  return *std::move(config);
 }
 
 }  // namespace
@@ -121,12 +131,8 @@ int Application::main(const std::vector<std::string>& arguments) {
 }
 
 int Application::check_config() {
-  const auto config = config::Config::load(config_file_, config::process_environment());
-  const std::string faults = config.ok() ? check(*config) : config.error().message + "\n";
-  if (!faults.empty()) {
-    std::cerr << faults;
-    return 1;
-  }
+  const auto config = checked_config(config_file_);
+  if (!config) return 1;
   for (const std::string& warning : config->warnings) std::cerr << "warning: " << warning << '\n';
   std::cout << config_file_ << ": fine\n";
   return 0;
@@ -134,12 +140,8 @@ int Application::check_config() {
 
 // Everything that the configured store holds, into the file or out of it.
 int Application::transfer(const std::string& what, const std::string& file) {
-  const auto config = config::Config::load(config_file_, config::process_environment());
-  const std::string faults = config.ok() ? check(*config) : config.error().message + "\n";
-  if (!faults.empty()) {
-    std::cerr << faults;
-    return 1;
-  }
+  const auto config = checked_config(config_file_);
+  if (!config) return 1;
   log::register_secrets(config->secret_values());
   log::configure(log_options(*config));
   Loop loop;
@@ -168,12 +170,8 @@ int Application::transfer(const std::string& what, const std::string& file) {
 
 // The catalogue out of the archives, where the store was lost.
 int Application::recover() {
-  const auto config = config::Config::load(config_file_, config::process_environment());
-  const std::string faults = config.ok() ? check(*config) : config.error().message + "\n";
-  if (!faults.empty()) {
-    std::cerr << faults;
-    return 1;
-  }
+  const auto config = checked_config(config_file_);
+  if (!config) return 1;
   log::register_secrets(config->secret_values());
   log::configure(log_options(*config));
   Loop loop;
@@ -201,12 +199,8 @@ int Application::recover() {
 }
 
 int Application::run_daemon() {
-  auto config = config::Config::load(config_file_, config::process_environment());
-  const std::string faults = config.ok() ? check(*config) : config.error().message + "\n";
-  if (!faults.empty()) {
-    std::cerr << faults;
-    return 1;
-  }
+  auto config = checked_config(config_file_);
+  if (!config) return 1;
   log::register_secrets(config->secret_values());
   log::configure(log_options(*config));
   for (const std::string& warning : config->warnings) log::warn(warning);
