@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from roost import wait_for
-from s3 import ACCESS_KEY, SECRET_KEY, S3Daemon, S3Server, TrickyProxy
+from s3 import ACCESS_KEY, SECRET_KEY, TOP, Judge, S3Daemon, S3Server, TrickyProxy
 
 
 def volumes(daemon, uuid):
@@ -83,6 +83,65 @@ def test_wrong_keys_are_told_and_the_volume_stays(build):
             assert volumes(daemon, uuid)
             for text in (str(session), daemon.tail(1 << 20)):
                 assert "some-other-secret" not in text and ACCESS_KEY not in str(session)
+
+
+def documented_policy(heading, bucket, prefix):
+    """The policy that docs/backups-s3.md gives under that heading, for this bucket."""
+    text = (TOP / "docs/backups-s3.md").read_text().split(f"{heading}\n", 1)[1]
+    block = re.search(r"```json\n(.*?)```", text, re.S)[1]
+    return json.loads(block.replace("example-roost-backups/roost/production/", f"{bucket}/{prefix}").replace("example-roost-backups", bucket))
+
+
+def test_a_role_gives_each_task_keys_for_its_own_archive_only(build):
+    with S3Server("moto") as server, Judge(server) as judge:
+        secrets = {"access_key_id": {"value": judge.keys[0]}, "secret_access_key": {"value": judge.keys[1]}}
+        config = {"task_role": Judge.ROLE, "task_session_s": 900, "sts_endpoint": judge.endpoint}
+        with S3Daemon(build, server, config=config, secrets=secrets) as daemon:
+            uuid = daemon.create()
+            daemon.workspace(uuid).write("large.bin", os.urandom(20 << 20))  # several parts
+            answer = daemon.delete(f"/session/{uuid}")
+            assert answer.status == 200 and answer.json["backup"]["verified_at"], answer
+            assert not volumes(daemon, uuid)
+            assert "given the keys that roostd itself uses" not in daemon.tail(1 << 20)
+        (key,) = server.names(judge.keys)
+        archive = key.split("/")[-1]
+        assert [form["RoleSessionName"] for form, _ in judge.asked] == [f"roost-backup-{archive}", f"roost-verify-{archive}"]
+        bucket = f"Bucket={server.bucket!r}"
+        own, other, listed = f"get_object({bucket}, Key={key!r})", f"get_object({bucket}, Key='roost/other.zip')", f"list_objects_v2({bucket})"
+        put, removed = f"put_object({bucket}, Key={key!r}, Body=b'x')", f"delete_object({bucket}, Key={key!r})"
+        put_other = f"put_object({bucket}, Key='roost/other.zip', Body=b'x')"
+        # The role has the policy of the last task, which verified.
+        may = server.what_keys_may(judge.asked[1][1], own, other, listed, put, put_other, removed)
+        assert [call for call, allowed in may.items() if allowed] == [own]
+
+
+def test_tasks_with_a_pair_of_their_own_neither_list_nor_remove(build):
+    with S3Server("versitygw") as server:
+        tasks = ("AKIATASKS", "the-tasks-secret")
+        subprocess.run([server.programs / "versitygw", "admin", "--access", ACCESS_KEY, "--secret", SECRET_KEY, "--endpoint-url", server.endpoint,
+                        "create-user", "--access", tasks[0], "--secret", tasks[1], "--role", "user"], check=True, capture_output=True)
+        policy = documented_policy("### With a role", server.bucket, "roost/")  # "the three rights above"
+        for statement in policy["Statement"]:
+            statement["Principal"] = {"AWS": [tasks[0]]}
+        server.ask(f"client.put_bucket_policy(Bucket={server.bucket!r}, Policy={json.dumps(policy)!r})")
+        secrets = {"task_access_key_id": {"value": tasks[0]}, "task_secret_access_key": {"value": tasks[1]}}
+        with S3Daemon(build, server, secrets=secrets) as daemon:
+            uuid = daemon.create()
+            daemon.workspace(uuid).write("large.bin", os.urandom(20 << 20))
+            answer = daemon.delete(f"/session/{uuid}")
+            assert answer.status == 200 and answer.json["backup"]["verified_at"], answer
+        (key,) = server.names()
+        bucket = f"Bucket={server.bucket!r}"
+        read, listed, removed = f"get_object({bucket}, Key={key!r})", f"list_objects_v2({bucket})", f"delete_object({bucket}, Key={key!r})"
+        elsewhere = f"put_object({bucket}, Key='other/a.zip', Body=b'x')"
+        assert server.what_keys_may(tasks, read, listed, removed, elsewhere) == {read: True, listed: False, removed: False, elsewhere: False}
+
+
+def test_tasks_with_the_daemons_keys_are_warned_of(build):
+    with S3Server("versitygw") as server, S3Daemon(build, server) as daemon:
+        uuid = daemon.create()
+        assert daemon.delete(f"/session/{uuid}").status == 200
+        assert daemon.tail(1 << 20).count("given the keys that roostd itself uses") == 1
 
 
 def faketime():

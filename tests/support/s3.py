@@ -4,11 +4,13 @@ import http.server
 import json
 import os
 import pathlib
+import re
 import shutil
 import socket
 import subprocess
 import tempfile
 import threading
+import urllib.parse
 
 import pytest
 
@@ -61,16 +63,26 @@ class S3Server:
         self.process.kill()
         self.process.wait()
 
-    def ask(self, code):
-        """Runs a line of Python on a boto3 client, which is no work of ours, and answers what it prints."""
-        program = ("import boto3, sys; client = boto3.client('s3', endpoint_url=%r, aws_access_key_id=%r, aws_secret_access_key=%r, "
-                   "region_name='us-east-1', verify=%r); %s") % (self.endpoint, ACCESS_KEY, SECRET_KEY, str(self.ca) if self.tls else None, code)
+    def ask(self, code, keys=(ACCESS_KEY, SECRET_KEY), service="s3"):
+        """Runs Python with a boto3 `client`, which is no work of ours, and answers what it prints. `keys`: id, secret and token."""
+        program = ("import boto3, botocore, json, sys; client = boto3.client(%r, endpoint_url=%r, region_name='us-east-1', verify=%r, **dict(zip("
+                   "('aws_access_key_id', 'aws_secret_access_key', 'aws_session_token'), %r)))\n%s"
+                   ) % (service, self.endpoint, str(self.ca) if self.tls else None, tuple(keys), code)
         done = subprocess.run([self.programs / "moto/bin/python", "-c", program], capture_output=True, text=True, timeout=180)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def names(self):
-        return self.ask(f"print(*(o['Key'] for o in client.list_objects_v2(Bucket={self.bucket!r}).get('Contents', [])))").split()
+    def what_keys_may(self, keys, *tries):
+        """Of calls of the client, {call: whether it was allowed}; a refusal other than AccessDenied is an error."""
+        program = "may = {}\n"
+        for one in tries:
+            program += (f"try: client.{one}; may[{one!r}] = True\nexcept botocore.exceptions.ClientError as error:\n"
+                        "    assert error.response['Error']['Code'] in ('AccessDenied', '403'), error\n"
+                        f"    may[{one!r}] = False\n")
+        return json.loads(self.ask(program + "print(json.dumps(may))", keys))
+
+    def names(self, keys=(ACCESS_KEY, SECRET_KEY)):
+        return self.ask(f"print(*(o['Key'] for o in client.list_objects_v2(Bucket={self.bucket!r}).get('Contents', [])))", keys).split()
 
     def fetch(self, key, path):
         self.ask(f"client.download_file({self.bucket!r}, {key!r}, {str(path)!r})")
@@ -81,13 +93,71 @@ class S3Server:
 
 
 class S3Daemon(Daemon):
-    """roostd with its archives in `server`; `endpoint`: another address of it."""
+    """roostd with its archives in `server`; `endpoint`: another address of it; `config`, `secrets`: more of the plugin's."""
 
-    def __init__(self, build, server, overrides=None, endpoint=None):
-        secrets = {"access_key_id": {"value": ACCESS_KEY}, "secret_access_key": {"env": "TEST_S3_SECRET"}}
-        super().__init__(build, {"ROOST_BACKUP__PLUGIN": "backup-s3", "ROOST_BACKUP__CONFIG": json.dumps(server.config(endpoint)),
+    def __init__(self, build, server, overrides=None, endpoint=None, config=None, secrets=None):
+        secrets = {"access_key_id": {"value": ACCESS_KEY}, "secret_access_key": {"env": "TEST_S3_SECRET"}, **(secrets or {})}
+        config = {**server.config(endpoint), **(config or {})}
+        super().__init__(build, {"ROOST_BACKUP__PLUGIN": "backup-s3", "ROOST_BACKUP__CONFIG": json.dumps(config),
                                  "ROOST_BACKUP__SECRETS": json.dumps(secrets), "TEST_S3_SECRET": SECRET_KEY, **(overrides or {})})
         del self.environment["ROOST_BACKUP__CONFIG__PATH"]
+
+
+class Judge:
+    """Makes moto a server that knows users and judges each request: the one user with all rights, whose keys are `keys`, and the role `ROLE`.
+    As a token service it stands before moto, which knows no policies of a session: it makes the policy that is asked for the role's own, so that moto judges
+    by that very document. `asked`: (form, keys) of each AssumeRole. Use as a context manager."""
+
+    ROLE = "arn:aws:iam::123456789012:role/tasks"
+
+    def __init__(self, server):
+        self.server, self.asked = server, []
+        trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}]}
+        all_rights = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+        self.keys = json.loads(server.ask(f"""
+client.create_role(RoleName='tasks', AssumeRolePolicyDocument={json.dumps(trust)!r})
+client.create_user(UserName='roostd')
+client.put_user_policy(UserName='roostd', PolicyName='all', PolicyDocument={json.dumps(all_rights)!r})
+key = client.create_access_key(UserName='roostd')['AccessKey']
+print(json.dumps([key['AccessKeyId'], key['SecretAccessKey']]))""", service="iam"))
+        self.moto("/moto-api/reset-auth", b"0", {"Content-Type": "application/octet-stream"})  # from now on it judges
+        judge = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def log_message(self, *_):
+                pass
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                form = dict(urllib.parse.parse_qsl(body.decode()))
+                judge.server.ask(f"client.put_role_policy(RoleName='tasks', PolicyName='session', PolicyDocument={form['Policy']!r})", judge.keys, "iam")
+                status, answer = judge.moto("/", body, dict(self.headers.items()))
+                judge.asked.append((form, re.findall(r"<(?:AccessKeyId|SecretAccessKey|SessionToken)>(.*?)<", answer.decode())))
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+
+    def moto(self, path, body, headers):
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
+        connection.request("POST", path, body, headers)
+        response = connection.getresponse()
+        return response.status, response.read()
+
+    def __enter__(self):
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.http.shutdown()
+        self.http.server_close()
+
+    @property
+    def endpoint(self):
+        return f"http://127.0.0.1:{self.http.server_address[1]}"
 
 
 class TrickyProxy:

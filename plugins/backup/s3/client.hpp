@@ -15,6 +15,7 @@
 #include "backup/s3/credentials.hpp"
 #include "backup/s3/http.hpp"
 #include "backup/s3/settings.hpp"
+#include "backup/s3/sts.hpp"
 #include "backup/s3/xml.hpp"
 #include "roost/plugin.hpp"
 
@@ -62,6 +63,7 @@ class Client {
   // Sleeps before try number `tried` + 1; throws where the call ends first.
   void pause(const sdk::Call& call, int tried, std::uint64_t at_least_ms, bool maybe_done) const;
   Credential credential(const sdk::Call& call) { return credentials_.get(call); }
+  Credential assume_role(const sdk::Call& call, const RoleRequest& wanted) { return credentials_.assume_role(call, wanted); }
   [[nodiscard]] std::int64_t now_s() const;  // by the server's clock, as far as it is known
 
  private:

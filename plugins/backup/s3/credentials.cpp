@@ -10,7 +10,7 @@
 #include <fstream>
 #include <iterator>
 
-#include "backup/s3/xml.hpp"
+#include "backup/s3/sts.hpp"
 
 namespace roost::backup_s3 {
 
@@ -207,7 +207,8 @@ Credential Credentials::from_file() const {
   return *found;
 }
 
-HttpResponse Credentials::ask(const sdk::Call& call, const HttpRequest& request, const std::string& what) {
+// An answer, unless it says "not now".
+HttpResponse Credentials::send(const sdk::Call& call, const HttpRequest& request, const std::string& what) {
   HttpRequest limited = request;
   limited.limit = kAskLimit;
   limited.max_body = 64u << 10;
@@ -221,8 +222,41 @@ HttpResponse Credentials::ask(const sdk::Call& call, const HttpRequest& request,
                        "S3 credentials: " + what + " cannot be asked: " +
                            (response.status != 0 ? "HTTP " + std::to_string(response.status) : response.error));
   }
+  return response;
+}
+
+HttpResponse Credentials::ask(const sdk::Call& call, const HttpRequest& request, const std::string& what) {
+  HttpResponse response = send(call, request, what);
   if (response.status != 200) denied(what + " answers HTTP " + std::to_string(response.status));
   return response;
+}
+
+std::string Credentials::sts_endpoint() const {
+  return settings_.sts_endpoint.empty() ? "https://" + aws_host("sts", region_) : settings_.sts_endpoint;
+}
+
+Credential Credentials::assume_role(const sdk::Call& call, const RoleRequest& wanted) {
+  const std::string what = "the token service " + sts_endpoint();
+  for (bool renewed = false;; renewed = true) {
+    const Credential caller = get(call);
+    const StsForm form = assume_role_form(sts_endpoint(), region_, caller, wanted, now_());
+    HttpRequest request;
+    request.method = "POST";
+    request.url = form.url;
+    request.headers = form.headers;
+    request.body = form.body;
+    const HttpResponse response = send(call, request, what);
+    if (response.status == 200) {
+      const auto found = parse_sts_answer(response.body, "AssumeRole");
+      if (!found || found->session_token.empty()) denied(what + " answers something else than keys of a role");
+      check(*found, what + "'s answer");
+      return *found;
+    }
+    if (!renewed && rejected(caller)) continue;  // they may have expired
+    const std::string reason = parse_sts_refusal(response.body);
+    denied(what + " gives no keys of the role " + wanted.role_arn + ": HTTP " + std::to_string(response.status) +
+           (reason.empty() ? "" : " " + reason));
+  }
 }
 
 Credential Credentials::from_web_identity(const sdk::Call& call) {
@@ -238,16 +272,13 @@ Credential Credentials::from_web_identity(const sdk::Call& call) {
                                          {"WebIdentityToken", trimmed(read_file(file, "the token"))}});
   HttpRequest request;
   request.method = "POST";
-  request.url = (settings_.sts_endpoint.empty() ? "https://" + aws_host("sts", region_) : settings_.sts_endpoint) + "/";
+  request.url = sts_endpoint() + "/";
   request.headers = {{"Content-Type", "application/x-www-form-urlencoded"}};
   request.body = body;
   const HttpResponse response = ask(call, request, "the token service " + request.url);
-  const Xml document = parse_xml(response.body).value_or(Xml());
-  const Xml& found = document["AssumeRoleWithWebIdentityResult"]["Credentials"];
-  Credential credential{found["AccessKeyId"].text, found["SecretAccessKey"].text, found["SessionToken"].text,
-                        parse_time(found["Expiration"].text)};
-  if (credential.expires_s < 0) denied("the token service " + request.url + " answers something else than keys");
-  return credential;
+  const auto found = parse_sts_answer(response.body, "AssumeRoleWithWebIdentity");
+  if (!found) denied("the token service " + request.url + " answers something else than keys");
+  return *found;
 }
 
 Credential Credentials::from_container(const sdk::Call& call) {

@@ -1,6 +1,7 @@
 // Credentials: who the requests are signed as, out of secrets, environment, the shared credentials file, a web identity token, a
-// container's or an instance's metadata service. What expires is renewed five minutes before; an answer that failed leaves what
-// is still valid in use. Values are never logged. Thread safety: any thread; one renews, the others wait for it.
+// container's or an instance's metadata service; and keys of a role for others. What expires is renewed five minutes before; an
+// answer that failed leaves what is still valid in use. Values are never logged. Thread safety: any thread; one renews, the
+// others wait for it.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +22,8 @@ struct Credential {
   std::int64_t expires_s = 0;  // since 1970; 0: never
 };
 
+struct RoleRequest;
+
 class Credentials {
  public:
   // `now`: seconds since 1970, by the clock that expiry is compared with.
@@ -31,6 +34,8 @@ class Credentials {
   Credential get(const sdk::Call& call);
   // The server takes these no more: the next get() asks the source again. True where that can bring others.
   bool rejected(const Credential& credential);
+  // New keys of a role, asked for with these. Throws DENIED with the service's reason; UNAVAILABLE where it cannot be reached.
+  Credential assume_role(const sdk::Call& call, const RoleRequest& wanted);
 
  private:
   using Source = Credential (Credentials::*)(const sdk::Call&);
@@ -41,6 +46,8 @@ class Credentials {
   Credential from_web_identity(const sdk::Call& call);
   Credential from_container(const sdk::Call& call);
   Credential from_instance(const sdk::Call& call);
+  [[nodiscard]] std::string sts_endpoint() const;
+  HttpResponse send(const sdk::Call& call, const HttpRequest& request, const std::string& what);
   HttpResponse ask(const sdk::Call& call, const HttpRequest& request, const std::string& what);
 
   const CredentialSettings settings_;

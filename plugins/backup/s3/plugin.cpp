@@ -1,8 +1,11 @@
 // backup-s3: archives as objects of one bucket. See put.hpp (how one is written), objects.hpp (everything else) and client.hpp.
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
 
 #include "backup/s3/put.hpp"
+#include "backup/s3/task_policy.hpp"
 
 namespace roost::backup_s3 {
 
@@ -24,13 +27,11 @@ class Plugin final : public sdk::BackupPlugin {
   Plugin(const sdk::Call&, const sdk::OpenArgs& args)
       : config_(args.config), objects_(std::make_shared<Objects>(Settings::parse(args), args.log)) {}
 
-  std::string describe(const sdk::Call& call, std::string_view) override {
+  std::string describe(const sdk::Call& call, std::string_view request) override {
     const Settings& settings = objects_->settings();
-    if (settings.credentials.source == CredentialSource::secret) return describe_for_task(config_, settings, nullptr);
-    // A task has neither this process's environment nor its files and roles: it is given what they answer now.
-    const Credential now = objects_->client().credential(call);
-    const TaskCredentials answers{now.access_key_id, now.secret_access_key, now.session_token};
-    return describe_for_task(config_, settings, &answers);
+    const std::optional<TaskCredentials> keys = task_keys(call, request);
+    if (settings.task_keys.apart()) objects_->abort_stale_uploads(call);  // a task's keys do not reach them
+    return describe_for_task(config_, settings, keys ? &*keys : nullptr);
   }
 
   std::unique_ptr<sdk::Put> put_begin(const sdk::Call& call, std::string_view name) override {
@@ -64,8 +65,33 @@ class Plugin final : public sdk::BackupPlugin {
   }
 
  private:
+  // What a task's requests are signed with; none: with the secrets of the configuration.
+  std::optional<TaskCredentials> task_keys(const sdk::Call& call, std::string_view request) {
+    const Settings& settings = objects_->settings();
+    const TaskKeySettings& keys = settings.task_keys;
+    if (!keys.role_arn.empty()) {
+      const TaskWork work = TaskWork::parse(request);
+      const RoleRequest wanted{keys.role_arn, task_session_name(work), task_policy(settings, work), keys.session_s};
+      return of(objects_->client().assume_role(call, wanted));
+    }
+    if (!keys.access_key_id.empty()) return TaskCredentials{keys.access_key_id, keys.secret_access_key, {}};
+    std::call_once(warned_, [&] {
+      objects_->log().warn("backup tasks are given the keys that roostd itself uses: with them every archive under " +
+                           settings.bucket + "/" + settings.prefix +
+                           " can be read, replaced and removed. Set backup.config.task_role, or the secrets task_access_key_id "
+                           "and task_secret_access_key (docs/backups-s3.md, \"What a task can reach\")");
+    });
+    if (settings.credentials.source == CredentialSource::secret) return std::nullopt;
+    // A task has neither this process's environment nor its files and roles: it is given what they answer now.
+    return of(objects_->client().credential(call));
+  }
+  static TaskCredentials of(const Credential& credential) {
+    return {credential.access_key_id, credential.secret_access_key, credential.session_token};
+  }
+
   const std::string config_;
   const std::shared_ptr<Objects> objects_;
+  std::once_flag warned_;
 };
 
 }  // namespace roost::backup_s3

@@ -186,13 +186,22 @@ void S3Put::make_visible(const sdk::Call& call) {
   put_whole(call);
 }
 
+// For servers that take no notice of If-None-Match. It is not the lock, it is the belt. Keys that may not list the bucket, as a
+// task's need not, are answered 403 for what is absent; keys that may do nothing hear that from the write, in better words.
+bool S3Put::is_taken(const sdk::Call& call) {
+  try {
+    return objects_->look(call, name_).has_value();
+  } catch (const S3Error& error) {
+    if (error.status() == 403 && settings_.conditional_writes) return false;
+    throw;
+  }
+}
+
 std::string S3Put::commit(const sdk::Call& call) {
   call.check();
   send_full_parts(call);
   if (!upload_.empty() && !buffer_.empty()) send_part(call, buffer_.size());
-  // For servers that take no notice of If-None-Match. It is not the lock, it is the belt.
-  if (objects_->look(call, name_))
-    throw sdk::Failure(ROOST_EXISTS, "there is an archive " + name_ + " already; it was left as it is");
+  if (is_taken(call)) throw sdk::Failure(ROOST_EXISTS, "there is an archive " + name_ + " already; it was left as it is");
   try {
     make_visible(call);
   } catch (const S3Error& error) {
@@ -228,13 +237,23 @@ void S3Put::confirm(const sdk::Call& call, const S3Error* error) {
     objects_->log().warn("archive " + name_ + " does not show the object lock that backup.config.object_lock asks for");
   }
   if (whole && encrypted) return;
-  objects_->remove(call, name_);  // ours, and not as it must be: nobody may take it for a backup
+  const std::string what_became = take_away(call);
   if (whole) {
     throw sdk::Failure(ROOST_UNSUPPORTED, "S3: the server stored archive " + name_ + " without the encryption " + settings_.sse +
-                                              " that backup.config.sse asks for; it was removed");
+                                              " that backup.config.sse asks for; " + what_became);
   }
   throw sdk::Failure(ROOST_UNAVAILABLE, "S3: of archive " + name_ + " the server stored " + std::to_string(found->size) + " of " +
-                                            std::to_string(size_) + " bytes; it was removed");
+                                            std::to_string(size_) + " bytes; " + what_became);
+}
+
+// Ours, and not as it must be. Where it must stay, it is still no backup: nobody has read it back.
+std::string S3Put::take_away(const sdk::Call& call) {
+  try {
+    objects_->remove(call, name_);
+    return "it was removed";
+  } catch (const sdk::Failure& failure) {
+    return std::string("it could not be removed: ") + failure.what();
+  }
 }
 
 }  // namespace roost::backup_s3

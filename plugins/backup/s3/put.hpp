@@ -35,7 +35,9 @@ class S3Put final : public sdk::Put {
   void put_whole(const sdk::Call& call);
   void complete(const sdk::Call& call);
   void make_visible(const sdk::Call& call);
+  bool is_taken(const sdk::Call& call);
   void confirm(const sdk::Call& call, const S3Error* error);
+  std::string take_away(const sdk::Call& call);
   [[nodiscard]] Pairs object_headers() const;
   Pairs body_headers(const std::string& body_sha256, std::string_view body) const;
 

@@ -79,6 +79,12 @@ void check_prefix(const std::string& prefix) {
   if (!good) invalid("prefix is empty, or names out of [A-Za-z0-9._=-], each followed by a slash, at most 512 bytes: \"roost/\"");
 }
 
+void check_sts_endpoint(const std::string& url, bool plain_http) {
+  if (!starts_with(url, "http://") || plain_http || is_loopback(std::string_view(url).substr(7))) return;
+  invalid(
+      "sts_endpoint is http://, so keys would cross the network for everybody to read. Use https://, or set plain_http: true");
+}
+
 CredentialSource source_of(const std::string& name) {
   if (name == "secret") return CredentialSource::secret;
   if (name == "environment") return CredentialSource::environment;
@@ -111,6 +117,25 @@ CredentialSettings parse_credentials(const Object& config, const sdk::OpenArgs& 
   if (given && credentials.source == CredentialSource::automatic) credentials.source = CredentialSource::secret;
   if (given && credentials.source != CredentialSource::secret) invalid("the secrets and another source of credentials are given");
   return credentials;
+}
+
+TaskKeySettings parse_task_keys(const Object& config, const sdk::OpenArgs& args, const Settings& s) {
+  TaskKeySettings keys;
+  keys.role_arn = text_of(config, "task_role");
+  keys.session_s = config.optValue<Poco::Int64>("task_session_s", keys.session_s);
+  keys.access_key_id = args.secret("task_access_key_id");
+  keys.secret_access_key = args.secret("task_secret_access_key");
+  if (keys.access_key_id.empty() != keys.secret_access_key.empty()) {
+    invalid("of the secrets task_access_key_id and task_secret_access_key one is missing: give both, or neither");
+  }
+  if (keys.role_arn.empty()) return keys;
+  if (!keys.access_key_id.empty()) invalid("task_role and the secrets task_access_key_id, … are given: choose one");
+  if (!s.endpoint.aws && s.credentials.sts_endpoint.empty()) {
+    invalid("task_role needs sts_endpoint, where the token service answers: for MinIO and Ceph the same address as endpoint");
+  }
+  if (!s.conditional_writes)  // its keys may not look whether a name is taken
+    invalid("task_role needs conditional_writes: without them nothing would keep a task from replacing an archive");
+  return keys;
 }
 
 void parse_encryption(const Object& config, const sdk::OpenArgs& args, Settings& s) {
@@ -163,9 +188,11 @@ Settings Settings::parse(const sdk::OpenArgs& args) {
   s.bucket = text_of(*config, "bucket");
   s.prefix = text_of(*config, "prefix", "roost/");
   check_prefix(s.prefix);
-  s.endpoint = parse_endpoint(text_of(*config, "endpoint"), s.region, config->optValue<bool>("plain_http", false));
+  const bool plain_http = config->optValue<bool>("plain_http", false);
+  s.endpoint = parse_endpoint(text_of(*config, "endpoint"), s.region, plain_http);
   s.style = parse_style(text_of(*config, "style", "auto"), s);
   s.credentials = parse_credentials(*config, args);
+  check_sts_endpoint(s.credentials.sts_endpoint, plain_http);
   s.ca_pem = text_of(*config, "ca_pem");
   const std::string ca_file = text_of(*config, "ca_file");
   if (!ca_file.empty()) s.ca_pem += read_file(ca_file, "ca_file");
@@ -175,6 +202,7 @@ Settings Settings::parse(const sdk::OpenArgs& args) {
   s.unsigned_payload = config->optValue<bool>("unsigned_payload", false);
   if (s.unsigned_payload && !s.endpoint.tls) invalid("unsigned_payload wants https://, which protects the bodies instead");
   s.conditional_writes = config->optValue<bool>("conditional_writes", true);
+  s.task_keys = parse_task_keys(*config, args, s);
   s.remove_versions = text_of(*config, "remove", "version") == "version";
   parse_encryption(*config, args, s);
   const Object::Ptr lock = object_of(*config, "object_lock");
@@ -193,24 +221,25 @@ Settings Settings::parse(const sdk::OpenArgs& args) {
   return s;
 }
 
-std::string describe_for_task(std::string_view text, const Settings& settings, const TaskCredentials* answers) {
+std::string describe_for_task(std::string_view text, const Settings& settings, const TaskCredentials* keys) {
   auto config = Poco::JSON::Parser().parse(std::string(text)).extract<Object::Ptr>();
-  for (const char* key :
-       {"profile", "credentials_file", "role_arn", "web_identity_token_file", "sts_endpoint", "metadata_endpoint", "ca_file"}) {
+  for (const char* key : {"profile", "credentials_file", "role_arn", "web_identity_token_file", "sts_endpoint",
+                          "metadata_endpoint", "ca_file", "task_role", "task_session_s"}) {
     config->remove(key);
   }
   config->set("credentials", "secret");
+  if (settings.task_keys.apart()) config->set("stale_after_s", 0);  // they may not list what others left: the daemon does
   if (!settings.ca_pem.empty()) config->set("ca_pem", settings.ca_pem);
   Poco::JSON::Array secrets;
   Object values;
-  if (answers == nullptr) {
+  if (keys == nullptr) {
     secrets.add("access_key_id");
     secrets.add("secret_access_key");
     if (!settings.credentials.session_token.empty()) secrets.add("session_token");
   } else {
-    values.set("access_key_id", answers->access_key_id);
-    values.set("secret_access_key", answers->secret_access_key);
-    if (!answers->session_token.empty()) values.set("session_token", answers->session_token);
+    values.set("access_key_id", keys->access_key_id);
+    values.set("secret_access_key", keys->secret_access_key);
+    if (!keys->session_token.empty()) values.set("session_token", keys->session_token);
   }
   if (!settings.sse_customer_key.empty()) secrets.add("sse_customer_key");
   Object answer;

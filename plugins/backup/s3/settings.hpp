@@ -36,6 +36,15 @@ struct CredentialSettings {
   std::string metadata_endpoint;  // of the instance
 };
 
+// Whose keys a task is given: of a role, for its own archive only; a pair of their own; or, with neither, the daemon's.
+struct TaskKeySettings {
+  std::string role_arn;
+  std::int64_t session_s = 3600;
+  std::string access_key_id;
+  std::string secret_access_key;
+  [[nodiscard]] bool apart() const { return !role_arn.empty() || !access_key_id.empty(); }
+};
+
 struct Settings {
   Endpoint endpoint;
   std::string region;
@@ -43,6 +52,7 @@ struct Settings {
   std::string prefix;  // empty, or ends with a slash
   Style style = Style::path;
   CredentialSettings credentials;
+  TaskKeySettings task_keys;
   std::string ca_pem;
   std::uint64_t part_size = 8u << 20;
   Checksum checksum = Checksum::sha256;
@@ -70,11 +80,11 @@ struct Settings {
 };
 
 // What a task is told: the same store, whatever of this machine's own files and identities it takes here, by values only.
-// `answers` are the temporary credentials of the daemon, where they are not secrets of the configuration.
+// `keys`: those that it is given; nullptr: the daemon's secrets of the configuration, by their names.
 struct TaskCredentials {
   std::string access_key_id, secret_access_key, session_token;
 };
-[[nodiscard]] std::string describe_for_task(std::string_view config, const Settings& settings, const TaskCredentials* answers);
+[[nodiscard]] std::string describe_for_task(std::string_view config, const Settings& settings, const TaskCredentials* keys);
 
 // Throws INVALID for a name that is not 1 to 255 bytes of [A-Za-z0-9._-] or that begins with a dot.
 void check_name(std::string_view name);

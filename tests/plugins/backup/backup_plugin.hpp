@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -39,9 +40,32 @@ class TempDir {
   std::filesystem::path path_;
 };
 
+// What plugins have logged in this process, line by line.
+class TestLog {
+ public:
+  void add(std::string_view line) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    lines_.emplace_back(line);
+  }
+  [[nodiscard]] std::vector<std::string> lines() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return lines_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::vector<std::string> lines_;
+};
+
+inline TestLog& test_log() {
+  static TestLog log;
+  return log;
+}
+
 inline const HostApi& test_host() {
   static const HostApi* const host =
-      new HostApi({}, [](std::string_view plugin, std::string_view what) { ADD_FAILURE() << plugin << " misbehaves: " << what; });
+      new HostApi([](int, std::string_view message, std::string_view) { test_log().add(message); },
+                  [](std::string_view plugin, std::string_view what) { ADD_FAILURE() << plugin << " misbehaves: " << what; });
   return *host;
 }
 
@@ -116,9 +140,9 @@ class BackupPlugin {
       return table().stat(get(), call.raw(), to_bytes(name), sink, call.error());
     });
   }
-  Result<Json> describe() {
+  Result<Json> describe(std::string_view request = "{}") {
     return one([&](PluginCall& call, const roost_sink* sink) {
-      return table().describe(get(), call.raw(), to_bytes("{}"), sink, call.error());
+      return table().describe(get(), call.raw(), to_bytes(request), sink, call.error());
     });
   }
   Result<std::string> read(std::string_view name, std::uint64_t offset, std::uint64_t length, Circumstances how = {}) {

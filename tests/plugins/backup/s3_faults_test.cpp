@@ -229,6 +229,43 @@ TEST_F(S3Faults, AnObjectThatIsShorterThanWhatWasSentIsRemovedAgain) {
   expect_nothing();
 }
 
+// As a server answers keys that may not list the bucket, which a task's may not.
+TEST_F(S3Faults, KeysThatMayNotSeeWhatIsAbsentMayWriteIt) {
+  through([&](Exchange& exchange) {
+    if (exchange.method != "HEAD") return false;
+    const std::string answer = exchange.forward(real().port);
+    if (answer.find(" 404 ") > 12) return exchange.send(answer), true;
+    ++tricks_;
+    return exchange.reply(403, ""), true;
+  });
+  for (const std::string& data : {small_, large_}) {
+    ASSERT_TRUE(plugin_->put("a.zip", data).ok());
+    expect_stored("a.zip", data);
+    EXPECT_EQ(code_of(plugin_->put("a.zip", noise(500, 9))), Code::exists);
+    expect_stored("a.zip", data);
+    ASSERT_TRUE(direct_->remove("a.zip").ok());
+  }
+  EXPECT_EQ(tricks_, 2);
+  EXPECT_EQ(code_of(plugin_->stat("a.zip")), Code::denied);  // who only reads is not told that it is gone
+}
+
+TEST_F(S3Faults, WithoutConditionalWritesWhatCannotBeSeenIsNotWritten) {
+  through([](Exchange& exchange) { return exchange.method == "HEAD" && (exchange.reply(403, ""), true); },
+          Json::object({{"conditional_writes", false}}));
+  EXPECT_EQ(code_of(plugin_->put("a.zip", small_)), Code::denied);
+  expect_nothing();
+}
+
+TEST_F(S3Faults, KeysThatMayNotRemoveSayWhatIsLeft) {
+  through(
+      [](Exchange& exchange) { return exchange.method == "DELETE" && (exchange.reply(403, error_body("AccessDenied")), true); },
+      Json::object({{"sse", Json::object({{"type", "AES256"}})}}));  // which versitygw takes no notice of
+  const Status put = plugin_->put("a.zip", small_);
+  EXPECT_EQ(code_of(put), Code::unsupported);
+  EXPECT_THAT(put.error().message, HasSubstr("could not be removed"));
+  EXPECT_EQ(direct_->list()->size(), 1u);
+}
+
 TEST_F(S3Faults, AFailedPieceHasAddedNothingAndCanBeRepeated) {
   std::atomic<bool> down{false};
   through([&](Exchange& exchange) { return down && (exchange.reply(500, error_body("InternalError")), true); });
