@@ -1,3 +1,4 @@
+import collections
 import os
 import pathlib
 import sys
@@ -14,12 +15,30 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "own_store: says something only where the documents are in a file of the daemon's own")
+    config.addinivalue_line("markers", "alone: measures, or meddles with what all share: ./dev runs it when no other test runs")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--store") != "sqlite":
         config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("own_store")])
         items[:] = [item for item in items if not item.get_closest_marker("own_store")]
+    if hasattr(config, "workerinput"):
+        group(items)
+
+
+def group(items):
+    """For a worker of pytest-xdist: a module's tests that share a fixture go to one of them, the largest groups first, as those who wait
+    for the last one do nothing; each of the others goes to whoever is free."""
+    sizes = collections.Counter(item.path for item in items if shares(item))
+    for item in items:
+        if shares(item):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    items.sort(key=lambda item: -sizes[item.path] if shares(item) else 0)
+
+
+def shares(item):
+    return any(found[-1].scope == "module" for found in item._fixtureinfo.name2fixturedefs.values())
 
 
 @pytest.fixture(scope="session")

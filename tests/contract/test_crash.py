@@ -109,7 +109,7 @@ def test_a_full_backup_disk_blocks_the_delete_with_its_reason_and_keeps_the_data
             assert daemon.get(operation).status == 200
             (volume,) = [p for p in (daemon.directory / "data").rglob("big.bin")]
             assert volume.read_bytes() == data
-            assert list(small.iterdir()) == [], "no half-written archive"
+            wait_for(lambda: not list(small.iterdir()), what="a moment between two attempts, with no half-written archive")
             subprocess.run(["mount", "-o", "remount,size=64m", small], check=True)
             wait_for(lambda: daemon.session(uuid) is None, 90, "the delete, now that there is room")
             (archive,) = small.glob("*.zip")

@@ -66,7 +66,7 @@ def test_request_smuggling_shapes_are_refused_and_the_connection_closes(shared_d
     ("DELETE /health HTTP/1.1", {405}), ("GET http://evil.example/sessions HTTP/1.1", {400, 421}),
 ])
 def test_bad_request_lines(shared_daemon, line, expected):
-    assert status_of(shared_daemon.raw(head(shared_daemon, line, KEY))) in expected
+    assert status_of(shared_daemon.raw(head(shared_daemon, line, KEY + "Connection: close\r\n"))) in expected
 
 
 def test_ten_thousand_headers(shared_daemon):

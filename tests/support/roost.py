@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -29,9 +30,25 @@ def wait_for(condition, timeout=30, what="the condition"):
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """One that stays free until it is used, also while its user is restarted: below those that the kernel gives to whoever asks for any,
+    never the same twice, and never one of another worker's of this run."""
+    return next(PORTS)
+
+
+def ports():
+    worker, workers = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    numbers = list(range(10_000 + worker, 20_000, workers))
+    random.Random(os.urandom(8)).shuffle(numbers)
+    for port in numbers:
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        yield port
+
+
+PORTS = ports()
 
 
 class Answer:
