@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -90,6 +91,11 @@ Result<Receipt> restore_archive(const TaskSpec& spec, TaskStorage& storage, Task
   // What is restored gets the directory's owner, and a new volume may be root's.
   if (spec.owner >= 0 && ::fchown(root.get(), static_cast<uid_t>(spec.owner), static_cast<gid_t>(spec.owner)) != 0)
     return errno_error(errno, "cannot give the volume to its user");
+  // As the kubelet leaves a volume for an fsGroup. Where it finds another mode it adds its own to every file at the first mount:
+  // a private key of mode 0600 would come back as 0660, which ssh refuses.
+  struct stat status {};
+  if (spec.owner >= 0 && (::fstat(root.get(), &status) != 0 || ::fchmod(root.get(), (status.st_mode & 07777u) | 02770u) != 0))
+    return errno_error(errno, "cannot give the volume to its user's group");
   ROOST_TRY(const auto source, storage.source(spec.archive));
   ROOST_TRY(const auto ahead, ReadAheadSource::start(*source));
   ROOST_TRY(Receipt receipt, extract_archive(*ahead, root.get(), spec.operation, monitor));

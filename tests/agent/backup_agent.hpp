@@ -27,6 +27,8 @@ struct TaskRun {
   bool exclusions = false;
   std::function<void()> before_exec = {};  // in the child
   bool as_job = false;                     // in a container as compute-kubernetes makes it for a Job
+  std::string without = {};                // a capability of the Job that it does not get
+  std::int64_t owner = -1;                 // of a restore
 };
 
 struct TaskOutcome {
@@ -73,6 +75,7 @@ class Agent {
                               {"live", run.live},
                               {"exclusions", run.exclusions},
                               {"archive", run.archive},
+                              {"owner", run.owner},
                               {"backup_id", "abcd1234-20251115T035136Z"}});
     spec.set("backup", Json::object({{"manifest", std::string(ROOST_PLUGIN_DIR) + "/backup-directory.roost.json"},
                                      {"config", Json::object({{"path", store()}})},
@@ -138,10 +141,10 @@ class Agent {
     std::vector<std::string> words = {"/usr/bin/bwrap"};
     const auto add = [&words](std::initializer_list<std::string> more) { words.insert(words.end(), more); };
     add({"--unshare-pid", "--as-pid-1", "--cap-drop", "ALL"});
-    for (const char* capability : {"CAP_DAC_OVERRIDE", "CAP_CHOWN", "CAP_FOWNER"}) {
-      if (restore) add({"--cap-add", capability});
+    for (const char* capability : {"CAP_DAC_OVERRIDE", "CAP_CHOWN", "CAP_FOWNER", "CAP_FSETID"}) {
+      if (restore && run.without != capability) add({"--cap-add", capability});
     }
-    if (!restore) add({"--cap-add", "CAP_DAC_READ_SEARCH"});
+    if (run.kind == "backup" && run.without != "CAP_DAC_READ_SEARCH") add({"--cap-add", "CAP_DAC_READ_SEARCH"});
     add({"--ro-bind", "/usr", "/usr", "--ro-bind", "/etc", "/etc", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"});
     for (const char* link : {"/bin", "/lib", "/lib64"}) add({"--symlink", std::string("usr") + link, link});
     add({"--ro-bind", ROOST_BINARY_DIR, ROOST_BINARY_DIR, "--ro-bind", work() + "/spec.json", "/roost/task/spec.json"});

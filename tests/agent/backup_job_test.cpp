@@ -65,6 +65,32 @@ TEST_F(BackupJob, BackupVerifyAndRestoreAnswerInTheTerminationLog) {
   EXPECT_EQ(info.st_mode & 07777u, 0600u);
 }
 
+TEST_F(BackupJob, ItNeedsEachOfItsCapabilities) {
+  ASSERT_EQ(::chmod((volume_ + "/private").c_str(), 02770), 0);
+  TaskRun backup = job("backup", volume_);
+  backup.without = "CAP_DAC_READ_SEARCH";
+  const auto blind = agent_.run(backup);
+  EXPECT_FALSE(blind.succeeded() && blind.receipt().skipped.empty() && blind.receipt().files == 3) << blind.document.dump();
+  fs::remove(agent_.stored());
+  ASSERT_TRUE(agent_.run(job("backup", volume_)).succeeded()) << agent_.output();
+  for (const char* without : {"", "CAP_DAC_OVERRIDE", "CAP_CHOWN", "CAP_FOWNER", "CAP_FSETID"}) {
+    const std::string fresh = agent_.dir() / ("fresh" + std::string(without));
+    fs::create_directory(fresh);
+    ASSERT_EQ(::chmod(fresh.c_str(), 0755), 0);  // root's, as a new volume is
+    TaskRun restore = job("restore", fresh);
+    restore.without = without;
+    restore.owner = kUser;
+    const auto restored = agent_.run(restore);
+    const auto is = [&](const std::string& name, mode_t mode) {
+      struct stat info {};
+      return ::stat((fresh + name).c_str(), &info) == 0 && info.st_uid == kUser && info.st_gid == kUser &&
+             (info.st_mode & 07777u) == mode;
+    };
+    const bool whole = restored.succeeded() && is("", 02775) && is("/private", 02770) && is("/private/file", 0600);
+    EXPECT_EQ(whole, std::string(without).empty()) << without << " " << restored.document.dump() << agent_.output();
+  }
+}
+
 TEST_F(BackupJob, AFailureIsToldThereToo) {
   write_text(agent_.stored(), "not an archive");
   const auto failed = agent_.run(job("verify", ""));

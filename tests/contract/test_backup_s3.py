@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from roost import wait_for
-from s3 import ACCESS_KEY, SECRET_KEY, TOP, Judge, S3Daemon, S3Server, TrickyProxy
+from s3 import ACCESS_KEY, SECRET_KEY, Judge, S3Daemon, S3Server, TrickyProxy, documented_policy
 
 
 def volumes(daemon, uuid):
@@ -85,13 +85,6 @@ def test_wrong_keys_are_told_and_the_volume_stays(build):
                 assert "some-other-secret" not in text and ACCESS_KEY not in str(session)
 
 
-def documented_policy(heading, bucket, prefix):
-    """The policy that docs/backups-s3.md gives under that heading, for this bucket."""
-    text = (TOP / "docs/backups-s3.md").read_text().split(f"{heading}\n", 1)[1]
-    block = re.search(r"```json\n(.*?)```", text, re.S)[1]
-    return json.loads(block.replace("example-roost-backups/roost/production/", f"{bucket}/{prefix}").replace("example-roost-backups", bucket))
-
-
 def test_a_role_gives_each_task_keys_for_its_own_archive_only(build):
     with S3Server("moto") as server, Judge(server) as judge:
         secrets = {"access_key_id": {"value": judge.keys[0]}, "secret_access_key": {"value": judge.keys[1]}}
@@ -118,12 +111,7 @@ def test_a_role_gives_each_task_keys_for_its_own_archive_only(build):
 def test_tasks_with_a_pair_of_their_own_neither_list_nor_remove(build):
     with S3Server("versitygw") as server:
         tasks = ("AKIATASKS", "the-tasks-secret")
-        subprocess.run([server.programs / "versitygw", "admin", "--access", ACCESS_KEY, "--secret", SECRET_KEY, "--endpoint-url", server.endpoint,
-                        "create-user", "--access", tasks[0], "--secret", tasks[1], "--role", "user"], check=True, capture_output=True)
-        policy = documented_policy("### With a role", server.bucket, "roost/")  # "the three rights above"
-        for statement in policy["Statement"]:
-            statement["Principal"] = {"AWS": [tasks[0]]}
-        server.ask(f"client.put_bucket_policy(Bucket={server.bucket!r}, Policy={json.dumps(policy)!r})")
+        server.make_user(tasks, documented_policy("### With a role", server.bucket, "roost/"))  # "the three rights above"
         secrets = {"task_access_key_id": {"value": tasks[0]}, "task_secret_access_key": {"value": tasks[1]}}
         with S3Daemon(build, server, secrets=secrets) as daemon:
             uuid = daemon.create()

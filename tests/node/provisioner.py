@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""provisioner.py STATE API VOLUMES: the node's storage class `local`. Each claim gets a directory of VOLUMES as a volume of kind `local`,
-which kubelet gives to the pod's fsGroup as it does a disk (a host path it does not), and which goes when the claim is gone.
+"""provisioner.py STATE API VOLUMES: the node's storage classes. Each claim gets a directory of VOLUMES as a volume of kind `local`,
+which kubelet gives to the pod's fsGroup as it does a disk (a host path it does not), and which goes when the claim is gone. In the class
+`disk` an ext4 of the claim's size is mounted there.
 STATE holds the cluster's ca.crt and token. Level-triggered: every round looks at all claims and volumes.
 """
-import json, os, pathlib, shutil, ssl, sys, time, urllib.error, urllib.request
+import json, os, pathlib, shutil, ssl, subprocess, sys, time, urllib.error, urllib.request
 
 state, api, volumes = pathlib.Path(sys.argv[1]), sys.argv[2], pathlib.Path(sys.argv[3])
 context = ssl.create_default_context(cafile=state / "ca.crt")
 token = (state / "token").read_text().strip()
-CLASS, OWNER = "local", "roost.test/local"
+CLASSES, OWNER = ("local", "disk"), "roost.test/local"
 
 
 def ask(method, path, body=None):
@@ -23,11 +24,16 @@ def volume_for(claim):
     name = "local-" + meta["uid"]
     path = volumes / name
     path.mkdir(parents=True, exist_ok=True)
+    if spec["storageClassName"] == "disk" and not os.path.ismount(path):
+        image = path.with_suffix(".img")
+        subprocess.run(["truncate", "-s", spec["resources"]["requests"]["storage"].removesuffix("i"), image], check=True)
+        subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True)
+        subprocess.run(["mount", "-o", "loop", image, path], check=True)
     return {
         "apiVersion": "v1", "kind": "PersistentVolume",
         "metadata": {"name": name, "annotations": {"pv.kubernetes.io/provisioned-by": OWNER}},
         "spec": {
-            "storageClassName": CLASS, "accessModes": spec["accessModes"], "persistentVolumeReclaimPolicy": "Delete",
+            "storageClassName": spec["storageClassName"], "accessModes": spec["accessModes"], "persistentVolumeReclaimPolicy": "Delete",
             "capacity": {"storage": spec["resources"]["requests"]["storage"]}, "local": {"path": str(path)},
             "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": meta["namespace"], "name": meta["name"], "uid": meta["uid"]},
             "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [
@@ -37,19 +43,22 @@ def volume_for(claim):
 def round_of_work():
     present = {v["metadata"]["name"]: v for v in ask("GET", "/api/v1/persistentvolumes")["items"]}
     for claim in ask("GET", "/api/v1/persistentvolumeclaims")["items"]:
-        waiting = claim["spec"].get("storageClassName") == CLASS and claim["status"]["phase"] == "Pending"
+        waiting = claim["spec"].get("storageClassName") in CLASSES and claim["status"]["phase"] == "Pending"
         if waiting and "local-" + claim["metadata"]["uid"] not in present:
             ask("POST", "/api/v1/persistentvolumes", volume_for(claim))
     for name, volume in present.items():
         path = volume["spec"].get("local", {}).get("path")
-        if path and volume.get("status", {}).get("phase") in ("Released", "Failed") and not os.path.ismount(path):
+        if path and volume.get("status", {}).get("phase") in ("Released", "Failed"):
+            if os.path.ismount(path) and subprocess.run(["umount", path]).returncode:
+                continue
             shutil.rmtree(path)
+            pathlib.Path(path).with_suffix(".img").unlink(missing_ok=True)
             ask("DELETE", f"/api/v1/persistentvolumes/{name}")
 
 
 while True:
     try:
         round_of_work()
-    except (urllib.error.URLError, OSError) as error:
+    except (urllib.error.URLError, OSError, subprocess.CalledProcessError) as error:
         print(error, file=sys.stderr, flush=True)
     time.sleep(0.2)

@@ -11,6 +11,7 @@ import pathlib
 import secrets
 import shutil
 import subprocess
+import threading
 
 from front import Front
 from roost import TOP, Answer, wait_for
@@ -24,7 +25,7 @@ ADDRESS = "10.96.10.10"
 IMAGES = ("roost", "roost-agent", "roost-workspace")
 PATIENCE = 180  # seconds for one thing of the cluster: two cores do all of it
 
-PROGRAMS = ("containerd", "runc", "ctr", "iptables", "nft", "conntrack", "debootstrap", "buildah", "openssl")
+PROGRAMS = ("containerd", "runc", "ctr", "iptables", "nft", "conntrack", "debootstrap", "buildah", "openssl", "mkfs.ext4")
 
 
 def why_not():
@@ -68,6 +69,34 @@ class Kubectl:
 
     def pods(self, selector):
         return self.get("pods", "-l", selector)["items"]
+
+
+class Watch:
+    """Every state of objects that the API server showed while this was open, as (ADDED, MODIFIED or DELETED, object). Use as a context manager."""
+
+    def __init__(self, kubectl, kind, selector):
+        self.seen = []
+        self.process = subprocess.Popen([kubectl.program, "kubectl", "get", kind, "-l", selector, "--watch", "-o", "json", "--output-watch-events"],
+                                        stdout=subprocess.PIPE, text=True, env=kubectl.environment)
+        self.thread = threading.Thread(target=self.follow, daemon=True)
+
+    def follow(self):
+        decoder, text = json.JSONDecoder(), ""
+        for line in self.process.stdout:
+            text = (text + line).lstrip()
+            with contextlib.suppress(ValueError):
+                event, end = decoder.raw_decode(text)
+                text = text[end:]
+                self.seen.append((event["type"], event["object"]))
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.thread.join(10)
 
 
 class Node:
@@ -125,7 +154,7 @@ class Node:
         self.kubectl("create", "secret", "tls", "roost-workspaces-tls", f"--cert={cert}", f"--key={key}")
 
     def values(self):
-        """The chart's values: small requests, as two cores hold everything."""
+        """The chart's values: small requests, as two cores hold everything; what a restore replaced is kept for a minute."""
         return {
             "service": {"clusterIP": ADDRESS},
             "apiKeys": {"list": [{"name": "test", "key": self.key, "scopes": ["admin"]}]},
@@ -133,7 +162,7 @@ class Node:
             "backups": {"size": "1Gi"},
             "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "1Gi"}},
             # Without DNS workspaces know the API by the Service's address.
-            "config": {"compute": {"config": {"requests": {"cpu_percent": 2, "memory_percent": 10}, "grace_s": 15, "api_url": f"http://{ADDRESS}",
+            "config": {"sessions": {"kept_volume": "60s"}, "compute": {"config": {"requests": {"cpu_percent": 2, "memory_percent": 10}, "grace_s": 15, "api_url": f"http://{ADDRESS}",
                                               "task": {"size": {"cpu_millis": 300, "memory_bytes": 256 << 20}}}}},
         }
 

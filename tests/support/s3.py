@@ -21,17 +21,18 @@ ACCESS_KEY, SECRET_KEY = "AKIAROOSTTEST", "roost-test-secret"
 
 
 class S3Server:
-    """`name`: versitygw or moto; with `tls` on https, by a certificate that `ca` holds. Use as a context manager."""
+    """`name`: versitygw or moto; with `tls` on https, by a certificate that `ca` holds; `host`: an address of this machine (versitygw).
+    Use as a context manager."""
 
-    def __init__(self, name, tls=False):
-        self.name, self.tls, self.port = name, tls, free_port()
+    def __init__(self, name, tls=False, host="127.0.0.1"):
+        self.name, self.tls, self.host, self.port = name, tls, host, free_port()
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="roost-s3-"))
         self.bucket = "backups"
         self.ca = self.directory / "ca.pem"
 
     @property
     def endpoint(self):
-        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}"
 
     def __enter__(self):
         if subprocess.run([FIXTURE, "built"]).returncode:
@@ -39,7 +40,7 @@ class S3Server:
         self.programs = pathlib.Path(subprocess.run([FIXTURE, "programs"], check=True, capture_output=True, text=True).stdout.strip())
         if self.tls:
             subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj",
-                            "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", self.directory / "key.pem", "-out", self.ca],
+                            f"/CN={self.host}", "-addext", f"subjectAltName=IP:{self.host}", "-keyout", self.directory / "key.pem", "-out", self.ca],
                            check=True, capture_output=True)
         self.start()
         self.ask(f"client.create_bucket(Bucket={self.bucket!r})")
@@ -52,11 +53,12 @@ class S3Server:
     def start(self):
         certificate = [self.ca, self.directory / "key.pem"] if self.tls else []
         with open(self.directory / "log", "ab") as log:
-            self.process = subprocess.Popen([FIXTURE, self.name, self.directory / "store", str(self.port), *certificate], stdout=log, stderr=log)
+            self.process = subprocess.Popen([FIXTURE, self.name, self.directory / "store", str(self.port), *certificate], stdout=log, stderr=log,
+                                            env={**os.environ, "ROOST_S3_HOST": self.host})
 
         def listens():
             with socket.socket() as s:
-                return s.connect_ex(("127.0.0.1", self.port)) == 0
+                return s.connect_ex((self.host, self.port)) == 0
         wait_for(listens, 60, self.name)
 
     def kill(self):
@@ -71,6 +73,15 @@ class S3Server:
         done = subprocess.run([self.programs / "moto/bin/python", "-c", program], capture_output=True, text=True, timeout=180)
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def make_user(self, keys, policy):
+        """versitygw: a user with these keys, who may do with the bucket what the statements of `policy` allow."""
+        trust = ["--allow-insecure"] if self.tls else []
+        subprocess.run([self.programs / "versitygw", "admin", "--access", ACCESS_KEY, "--secret", SECRET_KEY, "--endpoint-url", self.endpoint, *trust,
+                        "create-user", "--access", keys[0], "--secret", keys[1], "--role", "user"], check=True, capture_output=True)
+        for statement in policy["Statement"]:
+            statement["Principal"] = {"AWS": [keys[0]]}
+        self.ask(f"client.put_bucket_policy(Bucket={self.bucket!r}, Policy={json.dumps(policy)!r})")
 
     def what_keys_may(self, keys, *tries):
         """Of calls of the client, {call: whether it was allowed}; a refusal other than AccessDenied is an error."""
@@ -101,6 +112,13 @@ class S3Daemon(Daemon):
         super().__init__(build, {"ROOST_BACKUP__PLUGIN": "backup-s3", "ROOST_BACKUP__CONFIG": json.dumps(config),
                                  "ROOST_BACKUP__SECRETS": json.dumps(secrets), "TEST_S3_SECRET": SECRET_KEY, **(overrides or {})})
         del self.environment["ROOST_BACKUP__CONFIG__PATH"]
+
+
+def documented_policy(heading, bucket, prefix):
+    """The policy that docs/backups-s3.md gives under that heading, for this bucket."""
+    text = (TOP / "docs/backups-s3.md").read_text().split(f"{heading}\n", 1)[1]
+    block = re.search(r"```json\n(.*?)```", text, re.S)[1]
+    return json.loads(block.replace("example-roost-backups/roost/production/", f"{bucket}/{prefix}").replace("example-roost-backups", bucket))
 
 
 class Judge:

@@ -57,7 +57,7 @@ struct Settings {
   // Tasks.
   std::string task_image;  // empty: agent_image, else image
   std::vector<std::string> task_command;
-  std::int64_t task_user = 0;  // with DAC_READ_SEARCH and nothing else
+  std::int64_t task_user = 0;  // with the capabilities of its kind of task and nothing else
   std::int64_t task_group = 0;
   std::int64_t task_deadline_s = 6 * 3600;
   std::int64_t task_keep_s = 24 * 3600;  // how long the verifying Job stays
