@@ -17,10 +17,11 @@
 namespace roost::agent {
 namespace {
 
-// What a root supervisor still needs: to stage mounts, change users, enter and signal what it started, and own its files.
+// What a root supervisor still needs: to stage mounts, change users, enter and signal what it started, own its files, and what it
+// gives on to a restore: bubblewrap leaves out without a word what is not in this set.
 void drop_capabilities() {
-  constexpr int kKept[] = {CAP_SYS_ADMIN, CAP_SETUID, CAP_SETGID,     CAP_KILL,  CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH,
-                           CAP_CHOWN,     CAP_FOWNER, CAP_SYS_PTRACE, CAP_MKNOD, CAP_NET_ADMIN,    CAP_SETPCAP};
+  constexpr int kKept[] = {CAP_SYS_ADMIN, CAP_SETUID, CAP_SETGID,     CAP_KILL,  CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_CHOWN,
+                           CAP_FOWNER,    CAP_FSETID, CAP_SYS_PTRACE, CAP_MKNOD, CAP_NET_ADMIN,    CAP_SETPCAP};
   std::uint64_t kept = 0;
   for (const int capability : kKept) kept |= std::uint64_t{1} << capability;
   for (int capability = 0; capability <= CAP_LAST_CAP; ++capability) {

@@ -21,7 +21,7 @@ open(b"odd \xff\xfe\n name", "wb").write(b"odd")
 open("large", "wb").write(os.urandom(3 << 20))
 with open("sparse", "wb") as f: f.truncate(5 << 20); f.seek(4 << 20); f.write(b"end")
 os.symlink("src/main.c", "link"); os.symlink("/nowhere/at all", "dangling"); os.symlink(b"\xfe", "odd-link")
-os.chmod("empty", 0o1777); os.chmod("empty/inside", 0o500); os.chmod("src/deep", 0o750)
+os.chmod("empty", 0o1777); os.chmod("empty/inside", 0o500); os.chmod("src/deep", 0o2750)
 for path in ["src/main.c", "nothing", "large", "empty/inside", "empty", "src/deep/er", "src/deep", "src"]:
     os.utime(path, ns=(1_600_000_000_123_456_789, 1_600_000_001_987_654_321))
 """
