@@ -19,11 +19,9 @@ def transfer(daemon, what, file, store=None):
 
 
 @pytest.fixture
-def source(build, tmp_path):
+def source(build):
     """A stopped daemon over SQLite with two sessions, a queue and a tombstone; it remembers what clients know."""
-    daemon = Daemon(build, directory=tmp_path / "source")
-    daemon.directory.mkdir()
-    with daemon:
+    with Daemon(build) as daemon:
         daemon.kept, asleep, gone = (daemon.create("ada@example.com") for _ in range(3))
         for text in ("one", "two", "three"):
             daemon.sent = daemon.post(f"/session/{daemon.kept}/chat", {"message": text}).json["message_id"]
