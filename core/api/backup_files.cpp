@@ -73,7 +73,7 @@ RangeKind parse_range(std::string_view text, std::uint64_t size, Span& span) {
   }
   if (!number(first, a) || (!last.empty() && (!number(last, b) || b < a))) return RangeKind::whole;
   if (a >= size) return RangeKind::unsatisfiable;
-  span = {a, last.empty() ? size : std::min(size, b + 1)};
+  span = {a, last.empty() || b >= size ? size : b + 1};
   return RangeKind::part;
 }
 
@@ -171,31 +171,32 @@ void Api::Impl::send_file(const BackupRecord& record, const EntryLookup& lookup,
 
 void Api::Impl::get_archive(const Request& request, const Responder& respond, const PrincipalView& who) {
   const std::string range(request.header("range")), if_range(request.header("if-range"));
-  with_archive(request, respond, who,
-               [this, respond, range, if_range](const BackupRecord& record, std::shared_ptr<const void> place) {
-                 const auto size = static_cast<std::uint64_t>(record.receipt.archive_bytes);
-                 const std::string& hash = record.receipt.archive_sha256;
-                 http::Response head = attachment("application/zip", hash);
-                 head.headers[1].second = "attachment; filename=\"" + record.archive + "\"";  // its characters are plain ones
-                 head.headers.emplace_back("accept-ranges", "bytes");
-                 Span span{0, size};
-                 const bool valid = if_range.empty() || (!hash.empty() && if_range == "\"" + hash + "\"");
-                 const RangeKind kind = range.empty() || !valid ? RangeKind::whole : parse_range(range, size, span);
-                 if (kind == RangeKind::unsatisfiable) {
-                   http::Response refused = http::problem(416, "the archive has " + std::to_string(size) + " bytes");
-                   refused.headers.emplace_back("content-range", "bytes */" + std::to_string(size));
-                   return respond(std::move(refused));
-                 }
-                 if (kind == RangeKind::part) {
-                   head.status = 206;
-                   head.headers.emplace_back("content-range", "bytes " + std::to_string(span.begin) + "-" +
-                                                                  std::to_string(span.end - 1) + "/" + std::to_string(size));
-                 }
-                 Download::What what{record.archive, std::make_shared<RawReading>(span.begin, span.end), span.end - span.begin,
-                                     kind == RangeKind::whole ? hash : ""};
-                 std::make_shared<Download>(hooks_.read_archive, std::move(what), [place](const Status&) {
-                 })->start(respond, std::move(head));
-               });
+  with_archive(
+      request, respond, who, [this, respond, range, if_range](const BackupRecord& record, std::shared_ptr<const void> place) {
+        const auto size = static_cast<std::uint64_t>(record.receipt.archive_bytes);
+        // What is known to be damaged goes out as it is: most files may still come out of it.
+        const std::string hash = record.state == "damaged" ? "" : record.receipt.archive_sha256;
+        http::Response head = attachment("application/zip", hash);
+        head.headers[1].second = "attachment; filename=\"" + record.archive + "\"";  // its characters are plain ones
+        head.headers.emplace_back("accept-ranges", "bytes");
+        Span span{0, size};
+        const bool valid = if_range.empty() || (!hash.empty() && if_range == "\"" + hash + "\"");
+        const RangeKind kind = range.empty() || !valid ? RangeKind::whole : parse_range(range, size, span);
+        if (kind == RangeKind::unsatisfiable) {
+          http::Response refused = http::problem(416, "the archive has " + std::to_string(size) + " bytes");
+          refused.headers.emplace_back("content-range", "bytes */" + std::to_string(size));
+          return respond(std::move(refused));
+        }
+        if (kind == RangeKind::part) {
+          head.status = 206;
+          head.headers.emplace_back("content-range", "bytes " + std::to_string(span.begin) + "-" + std::to_string(span.end - 1) +
+                                                         "/" + std::to_string(size));
+        }
+        Download::What what{record.archive, std::make_shared<RawReading>(span.begin, span.end), span.end - span.begin,
+                            kind == RangeKind::whole ? hash : ""};
+        auto download = std::make_shared<Download>(hooks_.read_archive, std::move(what), watch_reading(record.id, place));
+        download->start(respond, std::move(head));
+      });
 }
 
 }  // namespace roost::api

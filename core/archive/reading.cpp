@@ -3,6 +3,7 @@
 #include <zlib.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace roost {
 namespace {
@@ -208,10 +209,9 @@ Result<std::optional<ManifestLine>> ManifestReading::next() {
   for (;;) {
     const std::size_t end = buffer_.find('\n', searched_);
     if (end != std::string::npos) {
-      line_ = buffer_.substr(0, end + 1);
-      buffer_.erase(0, end + 1);
-      searched_ = 0;
-      ROOST_TRY(ManifestLine line, parse_line(std::string_view(line_).substr(0, end)));
+      line_ = buffer_.substr(used_, end + 1 - used_);
+      used_ = searched_ = end + 1;
+      ROOST_TRY(ManifestLine line, parse_line(std::string_view(line_).substr(0, line_.size() - 1)));
       const auto* header = std::get_if<ManifestHeader>(&line);
       if ((header != nullptr) == begun_) return broken("its manifest has no first line, or two");
       if (header != nullptr) ROOST_CHECK(check_header(*header));
@@ -219,6 +219,7 @@ Result<std::optional<ManifestLine>> ManifestReading::next() {
       ended_ = std::holds_alternative<ManifestEnd>(line);
       return std::optional<ManifestLine>(std::move(line));
     }
+    buffer_.erase(0, std::exchange(used_, 0));
     if (entry_.ended() || buffer_.size() > kManifestLineMax)
       return broken("its manifest ends in the middle or has too long a line");
     searched_ = buffer_.size();

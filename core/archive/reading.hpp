@@ -119,7 +119,8 @@ class ManifestReading final : public RangeReading {
   const ArchiveComment comment_;
   EntryReading entry_;
   std::string buffer_;
-  std::size_t searched_ = 0;
+  std::size_t used_ = 0;      // of it, in lines that were taken
+  std::size_t searched_ = 0;  // of it, for the end of a line
   std::string line_;
   bool dry_ = true;  // the buffer holds no whole line, and the entry nothing that was not taken
   bool begun_ = false;

@@ -148,6 +148,12 @@ TEST_F(BackupFilesTest, AWrongByteCutsTheAnswerOff) {
   EXPECT_EQ(body(all), stored);
   stored[where] = static_cast<char>(stored[where] ^ 1);
   EXPECT_TRUE(get(kAt + "/archive").stream->aborted);
+  state = "damaged";
+  keep(stored);
+  const Answer salvage = get(kAt + "/archive");
+  EXPECT_TRUE(whole(salvage)) << "known to be damaged: it comes as it is";
+  EXPECT_EQ(body(salvage), stored);
+  EXPECT_EQ(salvage.header("etag"), "");
 }
 
 TEST_F(BackupFilesTest, WhatCannotBeReadIsAnErrorOfItsKind) {
@@ -194,6 +200,7 @@ TEST_F(BackupFilesTest, RangesOfTheArchive) {
   EXPECT_EQ(body(ask("bytes=-7")), stored.substr(stored.size() - 7));
   EXPECT_EQ(body(ask("bytes=0-99999999999")), stored);
   EXPECT_EQ(body(ask("bytes=-99999999999")), stored);
+  EXPECT_EQ(body(ask("bytes=5-18446744073709551615")), stored.substr(5)) << "one more than the largest number is 0";
   for (const char* whole_answer :
        {"bytes=5-4", "bytes=a-b", "items=0-1", "bytes=0-1,3-4", "bytes=-", "bytes=99999999999999999999-"}) {
     EXPECT_EQ(ask(whole_answer).status, 200) << whole_answer;

@@ -89,6 +89,7 @@ def test_the_catalogue_its_files_and_whose_they_are(daemon):
     assert part.status == 206 and part.body == archive[1000:2000] and part.headers["content-range"] == f"bytes 1000-1999/{len(archive)}"
     assert daemon.get(f"{at}/archive", headers={"Range": "bytes=-100"}).body == archive[-100:]
     assert daemon.get(f"{at}/archive", headers={"Range": f"bytes={len(archive)}-"}).status == 416
+    assert daemon.get(f"{at}/archive", headers={"Range": f"bytes=7-{2**64 - 1}"}).body == archive[7:]
     head = daemon.request("HEAD", f"{at}/archive")
     assert head.status == 200 and head.headers["content-length"] == str(len(archive)) and head.body == b""
 
@@ -144,6 +145,7 @@ def test_rot_is_found_by_a_drill_and_cut_off_on_the_way_out(build):
         wait_for(lambda: metric(daemon, 'roost_backups{state="damaged"} 1'), 60, "the metric")
         assert metric(daemon, 'roost_backup_drills_total{result="damaged"} 1')
         assert archive.exists(), "the rest of it may still be of use"
+        assert daemon.get(f"/backups/{made['id']}/archive").body == bytes(stored), "and comes as it is"
 
 
 def test_what_vanished_is_missing_and_what_nobody_knows_is_left(build):
