@@ -15,6 +15,7 @@
 #include <filesystem>
 
 #include "base/clock.hpp"
+#include "base/descriptor.hpp"
 #include "cli/text.hpp"
 #include "cli/url.hpp"
 #include "config/yaml.hpp"
@@ -24,20 +25,6 @@ namespace {
 
 constexpr std::size_t kLargest = 256 << 10;
 constexpr std::size_t kLongestKey = 4096;
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  [[nodiscard]] int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 Error system_error(const std::string& what) { return {Code::invalid, what + ": " + std::strerror(errno), 0}; }
 

@@ -138,64 +138,60 @@ int Application::check_config() {
   return 0;
 }
 
-// Everything that the configured store holds, into the file or out of it.
-int Application::transfer(const std::string& what, const std::string& file) {
+// Runs `work` on the configured backends as `open` opens them, without a daemon; answers the exit code.
+int Application::with_backends(OpenBackends open, const std::function<Status(const config::Config&, Backends&)>& work) {
   const auto config = checked_config(config_file_);
   if (!config) return 1;
   log::register_secrets(config->secret_values());
   log::configure(log_options(*config));
   Loop loop;
   loop.start();
-  auto backends = Backends::open_store(backends_spec(*config), host_api(), loop);
+  auto backends = open(backends_spec(*config), host_api(), loop);
   if (!backends.ok()) {
     std::cerr << "roostd: " << backends.error().message << '\n';
     return 1;
   }
-  const EngineOptions engine = engine_options(*config);
-  TransferOptions options{what + "-" + std::to_string(::getpid()), engine.tombstone_ms, engine.history_ms, engine.idempotency_ms,
-                          [](const std::string& line) { std::cout << line << std::endl; }};
-  Store& store = (*backends)->store();
-  const auto done =
-      what == "export" ? export_store(store, system_clock(), file, options) : import_store(store, system_clock(), file, options);
+  const Status done = work(*config, **backends);
   (void)(*backends)->drain(system_clock().monotonic_ns() + 5'000'000'000);
   loop.stop();
-  if (!done.ok()) {
-    std::cerr << "roostd: " << what << ": " << done.error().message << '\n';
-    return 1;
-  }
-  std::cout << what << "ed " << done->sessions << " sessions in " << done->documents << " documents and " << done->sequences
-            << " queues; SHA-256 of the file's lines " << done->sha256 << '\n';
-  return 0;
+  if (!done.ok()) std::cerr << "roostd: " << done.error().message << '\n';
+  return done.ok() ? 0 : 1;
+}
+
+// Everything that the configured store holds, into the file or out of it.
+int Application::transfer(const std::string& what, const std::string& file) {
+  return with_backends(Backends::open_store, [&](const config::Config& config, Backends& backends) -> Status {
+    const EngineOptions engine = engine_options(config);
+    const TransferOptions options{what + "-" + std::to_string(::getpid()), engine.tombstone_ms, engine.history_ms,
+                                  engine.idempotency_ms, [](const std::string& line) { std::cout << line << std::endl; }};
+    Store& store = backends.store();
+    const auto done = what == "export" ? export_store(store, system_clock(), file, options)
+                                       : import_store(store, system_clock(), file, options);
+    if (!done.ok()) return done.error().context(what);
+    std::cout << what << "ed " << done->sessions << " sessions in " << done->documents << " documents and " << done->sequences
+              << " queues; SHA-256 of the file's lines " << done->sha256 << '\n';
+    return {};
+  });
 }
 
 // The catalogue out of the archives, where the store was lost.
 int Application::recover() {
-  const auto config = checked_config(config_file_);
-  if (!config) return 1;
-  log::register_secrets(config->secret_values());
-  log::configure(log_options(*config));
-  Loop loop;
-  loop.start();
-  auto backends = Backends::open_storage(backends_spec(*config), host_api(), loop);
-  if (!backends.ok()) {
-    std::cerr << "roostd: " << backends.error().message << '\n';
-    return 1;
-  }
-  const RecoverOptions options{"recover-" + std::to_string(::getpid()),
-                               [&](const std::string& archive, std::int64_t offset, std::int64_t length) {
-                                 return (*backends)->read_archive(archive, offset, length);
-                               },
-                               [](const std::string& line) { std::cout << line << std::endl; }};
-  const auto done = recover_catalogue((*backends)->store(), (*backends)->backup(), system_clock(), options);
-  (void)(*backends)->drain(system_clock().monotonic_ns() + 5'000'000'000);
-  loop.stop();
-  if (!done.ok()) {
-    std::cerr << "roostd: recover: " << done.error().message << "\nwhat was recovered stays; run it again to go on\n";
-    return 1;
-  }
-  std::cout << "recovered " << done->made << " backups, " << done->known << " were known already; " << done->damaged
-            << " damaged archives and " << done->strangers << " strangers were left alone\n";
-  return 0;
+  return with_backends(Backends::open_storage, [](const config::Config&, Backends& backends) -> Status {
+    const RecoverOptions options{"recover-" + std::to_string(::getpid()),
+                                 [&](const std::string& archive, std::int64_t offset, std::int64_t length) {
+                                   return backends.read_archive(archive, offset, length);
+                                 },
+                                 [](const std::string& line) { std::cout << line << std::endl; }};
+    const auto done = recover_catalogue(backends.store(), backends.backup(), system_clock(), options);
+    if (!done.ok()) {
+      Error error = done.error().context("recover");
+      error.message += "\nwhat was recovered stays; run it again to go on";
+      return error;
+    }
+    std::cout << "recovered " << done->made << " backups, " << done->known << " were known already; " << done->damaged
+              << " damaged archives and " << done->strangers << " strangers were left alone\n";
+    return {};
+  });
 }
 
 int Application::run_daemon() {

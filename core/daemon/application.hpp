@@ -4,8 +4,13 @@
 
 #include <Poco/Util/ServerApplication.h>
 
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
+
+#include "config/config.hpp"
+#include "host/backends.hpp"
 
 namespace roost::daemon {
 
@@ -23,6 +28,8 @@ class Application : public Poco::Util::ServerApplication {
  private:
   int run_daemon();
   int check_config();
+  using OpenBackends = Result<std::unique_ptr<Backends>> (*)(const BackendsSpec&, const HostApi&, Scheduler&);
+  int with_backends(OpenBackends open, const std::function<Status(const config::Config&, Backends&)>& work);
   int recover();
   int transfer(const std::string& what, const std::string& file);
   int serve(class Runtime& runtime);

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/crypto.hpp"
+#include "base/descriptor.hpp"
 
 namespace roost::daemon {
 namespace {
@@ -24,21 +25,6 @@ Error system_error(const std::string& what, const std::string& path) {
                                                                      : Code::unavailable;
   return Error{kind, what + " " + path + ": " + std::strerror(code), 0};
 }
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  [[nodiscard]] int get() const { return fd_; }
-  [[nodiscard]] int release() { return std::exchange(fd_, -1); }
-
- private:
-  int fd_;
-};
 
 // The whole of a small file; at most `limit` bytes of it.
 Result<std::string> read_small(int fd, const std::string& path, std::size_t limit) {

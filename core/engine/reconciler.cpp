@@ -10,6 +10,7 @@ constexpr std::int64_t kBusyLimit = 128;         // sessions with a call or comm
 constexpr int kSlice = 64;                       // sessions looked at before others get the thread
 constexpr std::int64_t kLiveMs = 10'000;         // how long a live observation counts as one
 constexpr std::int64_t kApplyEffectMs = 15'000;  // an apply without effect is repeated after that
+constexpr std::int64_t kHandOverMs = 30'000;     // how long a place that was handed over is kept for what it is for
 
 std::string mark_of(const Session& session) {
   if (!session.operation) return {};
@@ -43,6 +44,7 @@ void Reconciler::changed(const SessionView& before, const SessionView& after) {
     work.not_before_ms = 0;
     work.misses = 0;
     work.operation_not_before_ms = 0;
+    work.waits_for = nullptr;
   }
   if (wish || find(after->session.id)) enqueue(after->session.id);
 }
@@ -64,8 +66,19 @@ void Reconciler::enqueue(const std::string& id) {
   if (!work.queued) queue_.push_back(id);
   work.queued = true;
   context_.counters.queue_depth = static_cast<std::int64_t>(works_.size());
-  if (draining_) return;
-  draining_ = true;
+  schedule_drain();
+}
+
+// What a step has just shown is for the next step to use: behind a long queue a live observation would be too old when its turn
+// comes, and be made again, for ever.
+void Reconciler::go_on(const std::string& id) {
+  if (context_.stopping) return;
+  begun_.push_back(id);
+  schedule_drain();
+}
+
+void Reconciler::schedule_drain() {
+  if (std::exchange(draining_, true)) return;
   context_.post([this] { drain(); });
 }
 
@@ -96,6 +109,7 @@ void Reconciler::reset() {
     if (work.timer) context_.ports.scheduler->cancel(work.timer);
     it = works_.erase(it);
   }
+  for (auto& [id, work] : works_) work.waits_for = nullptr;
   starts_ = {};
   tasks_ = {};
 }
@@ -110,19 +124,23 @@ void Reconciler::forget(const std::string& id) {
   context_.counters.queue_depth = static_cast<std::int64_t>(works_.size());
 }
 
+std::string Reconciler::take_next() {
+  std::deque<std::string>& from = begun_.empty() ? queue_ : begun_;
+  std::string id = std::move(from.front());
+  from.pop_front();
+  Work* work = find(id);
+  if (work && &from == &queue_) work->queued = false;
+  return id;
+}
+
 void Reconciler::drain() {
   draining_ = false;
-  for (int i = 0; i < kSlice && !queue_.empty() && busy_ < kBusyLimit; ++i) {
-    const std::string id = std::move(queue_.front());
-    queue_.pop_front();
-    Work* work = find(id);
-    if (!work) continue;
-    work->queued = false;
-    if (!work->busy) process(*work);
+  const auto more = [this] { return (!begun_.empty() || !queue_.empty()) && busy_ < kBusyLimit; };
+  for (int i = 0; i < kSlice && more(); ++i) {
+    Work* work = find(take_next());
+    if (work && !work->busy) process(*work);
   }
-  if (queue_.empty() || busy_ >= kBusyLimit || draining_) return;
-  draining_ = true;
-  context_.post([this] { drain(); });
+  if (more()) schedule_drain();
 }
 
 bool Reconciler::is_settled(const SessionSnapshot& snapshot, const Workspace& workspace) const {
@@ -153,6 +171,7 @@ void Reconciler::bring_up_to_date(Work& work, const Session& session) {
     work.last_task = {};
     work.progress_ms = 0;
     work.misses = work.operation_misses = 0;  // what was tried has led somewhere
+    work.waits_for = nullptr;
   }
   if (!known.workspace || now - work.live_ms > kLiveMs) known.live = false;
   known.operation_wait_ms = std::max<std::int64_t>(0, work.operation_not_before_ms - now);
@@ -188,6 +207,9 @@ void Reconciler::process(Work& work) {
   if (work.needs_live && !std::holds_alternative<step::Observe>(next)) {
     if (is_mutating(next)) next = step::Observe{true};
   }
+  // Nobody looks at the platform for what has no place to be done in.
+  const auto* look = std::get_if<step::Observe>(&next);
+  if (look && look->live && work.waits_for && !has_place(*work.waits_for, work.id)) return arm(work, kParkedMs, [](Work&) {});
   if (is_mutating(next) && work.not_before_ms > now) {
     return arm(work, work.not_before_ms - now, [](Work& w) {
       w.known.workspace.reset();
@@ -209,26 +231,36 @@ void Reconciler::arm(Work& work, std::int64_t ms, std::function<void(Work&)> the
   });
 }
 
-bool Reconciler::take_place(Places& places, const std::string& id, std::int64_t limit, std::int64_t for_ms) {
-  const std::int64_t now = context_.mono_ms();
-  if (!places.taken.count(id) && static_cast<std::int64_t>(places.taken.size()) >= limit) {
-    std::erase_if(places.taken, [now](const auto& entry) { return entry.second <= now; });
-    if (static_cast<std::int64_t>(places.taken.size()) >= limit) return false;
-  }
-  places.taken[id] = now + for_ms;
+bool Reconciler::is_full(const Places& places) const {
+  const EngineOptions& options = context_.options;
+  return static_cast<std::int64_t>(places.taken.size()) >=
+         (&places == &starts_ ? options.concurrent_starts : options.concurrent_tasks);
+}
+
+// Whether it has one, or could take one.
+bool Reconciler::has_place(Places& places, const std::string& id) {
+  if (places.taken.count(id) || !is_full(places)) return true;
+  std::erase_if(places.taken, [now = context_.mono_ms()](const auto& entry) { return entry.second <= now; });
+  return !is_full(places);
+}
+
+bool Reconciler::take_place(Places& places, const std::string& id, std::int64_t for_ms) {
+  if (!has_place(places, id)) return false;
+  places.taken[id] = context_.mono_ms() + for_ms;
   return true;
 }
 
+// The next in the queue gets it, so that nobody takes it from under its look at the platform.
 void Reconciler::give_place(Places& places, const std::string& id) {
   if (!places.taken.erase(id)) return;
-  while (!places.queue.empty()) {
+  while (!places.queue.empty() && !is_full(places)) {
     const std::string next = std::move(places.queue.front());
     places.queue.pop_front();
     Work* work = find(next);
-    if (!work || !work->parked) continue;
-    work->parked = false;
-    enqueue(next);
-    return;
+    if (!work || work->waits_for != &places) continue;
+    work->waits_for = nullptr;
+    places.taken[next] = context_.mono_ms() + kHandOverMs;
+    return go_on(next);
   }
 }
 

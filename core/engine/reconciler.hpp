@@ -33,16 +33,20 @@ class Reconciler {
   void when_idle(std::function<void()> idle);
 
  private:
+  struct Places {                                         // of a limited kind of work
+    std::unordered_map<std::string, std::int64_t> taken;  // id to when it is given up on (monotonic)
+    std::deque<std::string> queue;
+  };
   struct Work {
     std::string id;
     Knowledge known;
     std::string operation_mark;  // step and attempt that `known` belongs to
     bool queued = false;
-    bool busy = false;        // one thing at a time
-    bool stale = false;       // a hint came while busy
-    bool needs_live = false;  // a call's outcome is unknown, or the platform disagreed
-    bool under_way = false;   // the platform does what was asked of it: a hint says when it pays to ask again
-    bool parked = false;      // waits for a place among the starts or tasks
+    bool busy = false;            // one thing at a time
+    bool stale = false;           // a hint came while busy
+    bool needs_live = false;      // a call's outcome is unknown, or the platform disagreed
+    bool under_way = false;       // the platform does what was asked of it: a hint says when it pays to ask again
+    Places* waits_for = nullptr;  // a place among the starts or tasks
     std::int64_t applied_ms = 0, live_ms = 0, ready_since_ms = 0;
     std::int64_t not_before_ms = 0;            // for what changes the world
     std::int64_t operation_not_before_ms = 0;  // for the next attempt of an operation that is none of removal
@@ -54,13 +58,14 @@ class Reconciler {
     Scheduler::TimerId timer = 0;
     Task last_task;
   };
-  struct Places {                                         // of a limited kind of work
-    std::unordered_map<std::string, std::int64_t> taken;  // id to when it is given up on (monotonic)
-    std::deque<std::string> queue;
-  };
+
+  static constexpr std::int64_t kParkedMs = 5'000;  // how often what waits for a place looks for one
 
   void changed(const SessionView& before, const SessionView& after);
+  void go_on(const std::string& id);
+  void schedule_drain();
   void drain();
+  std::string take_next();
   void process(Work& work);
   void bring_up_to_date(Work& work, const Session& session);
   void perform(Work& work, const SessionView& view, Step step);
@@ -78,7 +83,7 @@ class Reconciler {
       if (!found) return;
       found->busy = false;
       then(*found, std::move(result));
-      if (find(id)) enqueue(id);
+      if (find(id)) go_on(id);
     });
   }
   // The same for a call of compute or backup, which is counted.
@@ -115,7 +120,9 @@ class Reconciler {
   void operation_failed(Work& work, const char* what, const Error& error);
   void look_failed(Work& work, const char* what, const Error& error);
   void commit(Work& work, std::uint64_t revision, Session next);
-  bool take_place(Places& places, const std::string& id, std::int64_t limit, std::int64_t for_ms);
+  [[nodiscard]] bool is_full(const Places& places) const;
+  bool has_place(Places& places, const std::string& id);
+  bool take_place(Places& places, const std::string& id, std::int64_t for_ms);
   void give_place(Places& places, const std::string& id);
 
   Context& context_;
@@ -124,6 +131,7 @@ class Reconciler {
   Leader& leader_;
   std::unordered_map<std::string, Work> works_;
   std::deque<std::string> queue_;
+  std::deque<std::string> begun_;  // whose last step has just ended: they come before the queue
   bool draining_ = false;
   std::int64_t busy_ = 0;
   std::function<void()> idle_;

@@ -10,7 +10,6 @@ namespace roost {
 namespace {
 
 constexpr std::int64_t kStartPlaceMs = 120'000;
-constexpr std::int64_t kParkedMs = 5'000;
 constexpr std::int64_t kLooksToShow = 3;  // fewer failed looks in a row are a hiccup
 constexpr std::int64_t kTasksBack = 16;   // attempts whose tasks are looked for where one may be left
 constexpr std::uint32_t kPurgePage = 100;
@@ -243,10 +242,10 @@ void Reconciler::observe(Work& work, bool live) {
 void Reconciler::apply(Work& work, const Session& session, const step::Apply& wish) {
   const bool starts =
       wish.running && (no_workload(*work.known.workspace) || work.known.workspace->workload_state == WorkloadState::failed);
-  if (starts && !take_place(starts_, work.id, context_.options.concurrent_starts, kStartPlaceMs)) {
+  if (starts && !take_place(starts_, work.id, kStartPlaceMs)) {
     return park(work, context_.reads.find(work.id), starts_, reason::kStartLimit);
   }
-  work.parked = false;
+  work.waits_for = nullptr;
   const EngineOptions& options = context_.options;
   WorkspaceSpec spec;
   spec.id = session.id;
@@ -274,7 +273,7 @@ void Reconciler::apply(Work& work, const Session& session, const step::Apply& wi
 }
 
 void Reconciler::park(Work& work, const SessionView& view, Places& places, const char* why) {
-  if (!std::exchange(work.parked, true)) places.queue.push_back(work.id);
+  if (std::exchange(work.waits_for, &places) != &places) places.queue.push_back(work.id);
   arm(work, kParkedMs, [](Work& w) { w.known.live = false; });
   const Session& session = view->session;
   const bool apart = &places == &tasks_ && operates_apart(session);

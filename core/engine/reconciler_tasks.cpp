@@ -43,10 +43,10 @@ Receipt merge(const Receipt& written, const Receipt& read) {
 // ---- tasks --------------------------------------------------------------------------------------------------------------
 
 void Reconciler::start_task(Work& work, const Session& session, TaskKind kind) {
-  if (!take_place(tasks_, work.id, context_.options.concurrent_tasks, kTaskPlaceMs)) {
+  if (!take_place(tasks_, work.id, kTaskPlaceMs)) {
     return park(work, context_.reads.find(work.id), tasks_, reason::kTaskLimit);
   }
-  work.parked = false;
+  work.waits_for = nullptr;
   const Operation& operation = *session.operation;
   TaskSpec spec;
   spec.id = session.id;

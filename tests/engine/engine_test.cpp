@@ -185,6 +185,39 @@ TEST(Limits, NoMoreStartsAtATimeThanAllowed) {
   EXPECT_TRUE(said);
 }
 
+// All of a platform's users come back at once, and it is slow: each look at it takes longer than it takes to be too old behind
+// all the others.
+TEST(Limits, AllThatWakeAtOnceComeUpThoughThePlatformIsSlow) {
+  EngineOptions options;
+  options.lease_ms = 3'600'000;  // the lease is not what this is about
+  Harness h(options);
+  constexpr int kSessions = 600;
+  std::vector<std::string> ids;
+  for (int i = 0; i < kSessions; ++i) ids.push_back((*h.create("user" + std::to_string(i)))->session.id);
+  const auto all = [&](Phase phase) {
+    return
+        [&, phase] { return std::all_of(ids.begin(), ids.end(), [&](const std::string& id) { return h.phase(id) == phase; }); };
+  };
+  const auto eventually = [&](const std::function<bool()>& met) { return h.until(met) || h.until(met) || h.until(met); };
+  ASSERT_TRUE(eventually(all(Phase::running)));
+  for (const std::string& id : ids) ASSERT_TRUE(h.sleep(id).ok());
+  ASSERT_TRUE(eventually(all(Phase::asleep)));
+  h.world.faults = {};
+  for (double* fault : {&h.world.faults.unavailable, &h.world.faults.lost_answer, &h.world.faults.lost_request,
+                        &h.world.faults.late, &h.world.faults.bad_start, &h.world.faults.workload_dies,
+                        &h.world.faults.cancelled_watch, &h.world.faults.expired_watch}) {
+    *fault = 0;
+  }
+  h.world.faults.slow = 1;
+  for (const std::string& id : ids) {
+    h.engine().wake(id, {}, [](const Result<SessionView>& woken) { EXPECT_TRUE(woken.ok()); });
+  }
+  h.world.troubled = true;
+  EXPECT_TRUE(eventually(all(Phase::running)))
+      << std::count_if(ids.begin(), ids.end(), [&](const std::string& id) { return h.phase(id) == Phase::running; });
+  EXPECT_TRUE(h.world.violations.empty());
+}
+
 // ---- delete -------------------------------------------------------------------------------------------------------------
 
 TEST(Delete, SavesEverythingThenReleasesEverything) {
