@@ -96,6 +96,12 @@ void Context::publish(const std::string& id, SessionView after, const std::strin
   }
 }
 
+void Context::load(const SessionView& view) {
+  const SessionView before = reads.find(view->session.id);
+  reads.put(view);
+  for (auto& observer : observers) observer(before, view);
+}
+
 void Context::emit(Event event) {
   if (listener) listener(event);
 }

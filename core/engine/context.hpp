@@ -91,6 +91,8 @@ class Context {
   // ---- what happened ----
   // Puts (or, with null, erases) the session in the read model and says what changed. `actor`: who made it, where that is known.
   void publish(const std::string& id, SessionView after, const std::string& actor = {});
+  // Puts a session that was there before this process: it is no event.
+  void load(const SessionView& view);
   void emit(Event event);
   void log(int level, const std::string& message, Json fields = Json::object());
 

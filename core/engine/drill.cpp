@@ -11,6 +11,7 @@ namespace {
 constexpr std::size_t kDueMax = 1'000;
 constexpr std::int64_t kAttempts = 2;       // readings before it counts as damaged
 constexpr std::int64_t kAgainMs = 600'000;  // after one that could not be done
+constexpr std::int64_t kSeenMs = 120'000;   // a list of the platform may be so old
 constexpr std::int64_t kGapMinMs = 1'000, kGapMaxMs = 3'600'000;
 
 bool reads_back(const BackupRecord& record, const Receipt& read, std::string& why) {
@@ -32,6 +33,16 @@ Json drill_data(const BackupRecord& record, const std::string& detail) {
 bool Drill::session_is_busy(const std::string& session_id) const {
   const SessionView view = context_.reads.find(session_id);
   return view && view->session.operation && view->session.operation->step != OperationStep::done;
+}
+
+bool Drill::reads_for(const std::string& session_id) const {
+  if (running_ && running_->record.session_id == session_id) return true;
+  return last_session_ == session_id && context_.mono_ms() - last_ended_ms_ < kSeenMs;
+}
+
+bool Drill::may_begin_late(const std::string& operation) {
+  std::erase_if(late_, [now_ms = context_.mono_ms()](const auto& entry) { return entry.second <= now_ms; });
+  return late_.count(operation) != 0;
 }
 
 void Drill::offer(const BackupRecord& record, std::int64_t of) {
@@ -74,11 +85,12 @@ void Drill::start(const BackupRecord& record) {
   const auto change = [operation = running->operation](BackupRecord& now) -> std::optional<Error> {
     const bool readable = now.state != "deleting" && now.state != "deleted";
     if (!readable) return Error{Code::conflict, "it is being removed", 0};
+    if (!now.drill.empty()) return Error{Code::conflict, "an earlier reading is not cleared up yet", 0};
     now.drill = operation;
     return std::nullopt;
   };
   catalogue_.update(record.id, change, [this, running](Result<BackupRecord> written) {
-    if (written) {
+    if (written && leader_.valid()) {
       running->record = *std::move(written);
       return start_task(running);
     }
@@ -99,6 +111,7 @@ void Drill::start_task(const RunningPointer& running) {
   context_.ports.compute->task_start(
       std::move(spec), context_.counted<Task>(context_.compute_ok, [this, running](const Result<Task>& started) {
         const bool unknown = !started && started.error().code == Code::outcome_unknown;  // it is observed whether it began
+        if (unknown) late_[running->operation] = context_.mono_ms() + Leader::kStragglersMs;
         if (!started && !unknown) return finish(running, {Outcome::Kind::postponed, started.error().message, std::nullopt});
         poll(running);
       }));
@@ -131,7 +144,9 @@ void Drill::observed(const RunningPointer& running, const Task& task) {
       }
       if (stalled) return finish(running, {Outcome::Kind::postponed, "the reading does not move", std::nullopt});
       return poll(running);
-    case TaskState::none: return finish(running, {Outcome::Kind::postponed, "its task is gone", std::nullopt});
+    case TaskState::none:
+      if (may_begin_late(running->operation)) return poll(running);
+      return finish(running, {Outcome::Kind::postponed, "its task is gone", std::nullopt});
     case TaskState::failed: return failed(running, task);
     case TaskState::succeeded: break;
   }
@@ -191,7 +206,7 @@ std::optional<Error> Drill::write_down(BackupRecord& record, const Outcome& outc
 void Drill::finish(const RunningPointer& running, Outcome outcome) {
   remove_tasks(running->record.session_id, running->operation, running->attempt, [this, running, outcome](bool removed) {
     const auto change = [this, outcome, removed, operation = running->operation](BackupRecord& record) {
-      if (removed && record.drill == operation) record.drill.clear();
+      if (removed && !may_begin_late(operation) && record.drill == operation) record.drill.clear();
       return write_down(record, outcome);
     };
     catalogue_.update(running->record.id, change,
@@ -201,7 +216,9 @@ void Drill::finish(const RunningPointer& running, Outcome outcome) {
 
 void Drill::ended(const RunningPointer& running, const Outcome& outcome, const Result<BackupRecord>& written) {
   const BackupRecord& before = running->record;
-  const bool changed = written && written->state != before.state;
+  const bool judged =
+      outcome.kind != Outcome::Kind::postponed && written && written->state != "deleting" && written->state != "deleted";
+  const bool changed = judged && written->state != before.state;
   std::int64_t wait_ms =
       std::clamp(context_.options.backup_drill_ms / (2 * std::max<std::int64_t>(1, of_)), kGapMinMs, kGapMaxMs);
   switch (outcome.kind) {
@@ -222,6 +239,8 @@ void Drill::ended(const RunningPointer& running, const Outcome& outcome, const R
     context_.emit({written->session_id, written->user_id, "backup." + written->state, context_.wall_us(),
                    drill_data(*written, outcome.detail)});
   }
+  last_session_ = before.session_id;
+  last_ended_ms_ = context_.mono_ms();
   not_before_ms_ = context_.mono_ms() + context_.jitter(wait_ms);
   if (running_ == running) running_.reset();
   start_next();
@@ -239,6 +258,7 @@ void Drill::remove_tasks(const std::string& session_id, const std::string& opera
 }
 
 void Drill::clear_left(const BackupRecord& record, std::function<void()> done) {
+  if (may_begin_late(record.drill)) return done();
   remove_tasks(record.session_id, record.drill, kAttempts, [this, record, done = std::move(done)](bool removed) {
     if (!removed) return done();
     const auto change = [operation = record.drill](BackupRecord& now) -> std::optional<Error> {

@@ -24,9 +24,12 @@ class Drill {
 
   // It may be due. `of`: how many backups there are to be read within the interval; sets the pace.
   void offer(const BackupRecord& record, std::int64_t of);
-  // The record names a drill that is not under way here: its task is removed, the record cleared.
+  // The record names a drill that is not under way here: its task is removed, the record cleared. Only once it cannot begin any
+  // more.
   void clear_left(const BackupRecord& record, std::function<void()> done);
   [[nodiscard]] bool is_running(const std::string& id) const { return running_ && running_->record.id == id; }
+  // Whether a task of a reading may be seen among what the platform holds of that session.
+  [[nodiscard]] bool reads_for(const std::string& session_id) const;
 
   struct Counters {
     std::atomic<std::int64_t> proven{0}, damaged{0}, missing{0}, failed{0};
@@ -58,6 +61,7 @@ class Drill {
   void ended(const RunningPointer& running, const Outcome& outcome, const Result<BackupRecord>& written);
   void remove_tasks(const std::string& session_id, const std::string& operation, std::int64_t attempt,
                     std::function<void(bool removed)> then);
+  [[nodiscard]] bool may_begin_late(const std::string& operation);
   [[nodiscard]] bool session_is_busy(const std::string& session_id) const;
 
   Context& context_;
@@ -69,6 +73,9 @@ class Drill {
   std::int64_t of_ = 0;
   std::int64_t not_before_ms_ = 0;
   Scheduler::TimerId timer_ = 0;
+  std::map<std::string, std::int64_t> late_;  // operations whose start was not answered: until when it may come to pass
+  std::string last_session_;                  // of the last reading that ended
+  std::int64_t last_ended_ms_ = 0;
 };
 
 }  // namespace roost

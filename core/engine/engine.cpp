@@ -17,6 +17,10 @@
 
 namespace roost {
 
+namespace {
+constexpr std::int64_t kReadAgainMs = 10'000;  // when to ask again for a restore whose backup is being read
+}
+
 class Engine::Impl : public std::enable_shared_from_this<Engine::Impl> {
  public:
   Impl(Ports ports, EngineOptions options) : context(ports, std::move(options)) {
@@ -84,8 +88,11 @@ class Engine::Impl : public std::enable_shared_from_this<Engine::Impl> {
       context.log(1, "the sessions are loaded", Json::object({{"sessions", static_cast<std::int64_t>(context.reads.size())}}));
       leader.start([this] {
         reconciler.reset();
-        if (!context.replicated) return sweep.resync();
-        follower.reload([this] { sweep.resync(); });  // the one that led before may have written what nobody told us yet
+        if (context.replicated)  // the one that led before may have written what nobody told us yet
+          return follower.reload([this] { sweep.resync(); });
+        sweep.resync();
+        // A commit of a process that was killed may arrive after its document was read here, and nobody tells of it.
+        context.after_ms(Leader::kStragglersMs, [this] { follower.reload([this] { sweep.resync(); }); });
       });
       sweep.watch();
       keeper.start();
@@ -93,6 +100,17 @@ class Engine::Impl : public std::enable_shared_from_this<Engine::Impl> {
         follower.follow({[this] { sweep.resync(); }, [this] { leader.renounce(); }, [this] { leader.ask_now(); },
                          [this](const std::string& id) { keeper.hint(id); }});
     });
+  }
+
+  // One that recovery found was never read whole: a restore of it asks for that, and says so.
+  Status is_proven(const BackupRecord& backup, bool dry_run) {
+    if (backup.state != "verified" || backup.receipt.verified_at_us > 0) return {};
+    if (!dry_run) catalogue.ask_verify(backup.id, [](const Result<BackupRecord>&) {});
+    return Error{Code::conflict,
+                 "backup " + backup.id +
+                     " was found in the storage, and nobody has read it back yet: that is done first of all now; " +
+                     "restore it again once its last_proven_restorable_at is set",
+                 kReadAgainMs};
   }
 
   // The session as the store has it now.
@@ -143,8 +161,8 @@ class Engine::Impl : public std::enable_shared_from_this<Engine::Impl> {
   Chat chat{context, writer, relay};
   Leader leader{context};
   Reconciler reconciler{context, writer, creator, leader};
-  Sweep sweep{context, writer, reconciler, leader};
   Drill drill{context, catalogue, leader};
+  Sweep sweep{context, writer, reconciler, leader, drill};
   Keeper keeper{context, catalogue, drill, leader};
   Follower follower{context, writer, chat, relay};
   std::atomic<bool> loaded{false};
@@ -234,14 +252,17 @@ void Engine::backup(std::string id, std::string trigger, CommandOptions options,
 }
 
 void Engine::restore(std::string id, BackupRecord backup, CommandOptions options, Done<SessionView> done) {
-  impl_->command<SessionView>(std::move(done),
-                              [impl = impl_.get(), id = std::move(id), backup = std::move(backup), options = std::move(options)](
-                                  Done<SessionView> then) { impl->commands.restore(id, backup, options, std::move(then)); });
+  impl_->command<SessionView>(std::move(done), [impl = impl_.get(), id = std::move(id), backup = std::move(backup),
+                                                options = std::move(options)](Done<SessionView> then) {
+    if (const Status proven = impl->is_proven(backup, options.dry_run); !proven) return then(proven.error());
+    impl->commands.restore(id, backup, options, std::move(then));
+  });
 }
 
 void Engine::restore_as_new(BackupRecord backup, std::string user_id, CommandOptions options, Done<SessionView> done) {
   impl_->command<SessionView>(std::move(done), [impl = impl_.get(), backup = std::move(backup), user_id = std::move(user_id),
                                                 options = std::move(options)](Done<SessionView> then) mutable {
+    if (const Status proven = impl->is_proven(backup, options.dry_run); !proven) return then(proven.error());
     if (const Status refused = operations::refuse_source(backup); !refused) return then(refused.error());
     // A key that was used for another backup, or for a plain create, is not this one's.
     if (!options.idempotency_key.empty()) options.idempotency_key = "restore " + backup.id + " " + options.idempotency_key;

@@ -69,7 +69,7 @@ void Follower::take(const std::shared_ptr<Loading>& loading, const std::string& 
     }
     const std::string& id = (*view)->session.id;
     if (!loading->again) {
-      context_.reads.put(*view);
+      context_.load(*view);
       continue;
     }
     loading->seen[partition].insert(id);

@@ -102,6 +102,7 @@ void Keeper::next_partition() {
   if (!leader_.valid() || !context_.is_current()) {
     visited_ = 0;
     counting_ = {};
+    removals_.clear();
     const std::scoped_lock lock(mutex_);
     if (!leader_.valid()) counted_ = {};  // whoever leads counts them
     return again();
@@ -203,7 +204,8 @@ void Keeper::compare(const VisitPointer& visit) {
     visit->there.insert(object.name);
     if (named.count(object.name)) continue;
     const SessionView view = object.name.size() > 18 ? context_.reads.find(object.name.substr(10, 8)) : nullptr;
-    if (view && view->session.operation && view->session.operation->archive == object.name) continue;  // it is just being made
+    const bool being_made = view && is_operating(view->session) && view->session.operation->archive == object.name;
+    if (being_made) continue;
     const bool old = object.modified_us > 0 && context_.wall_us() - object.modified_us > kSettleUs;
     if (old || candidates_.count(object.name)) strangers.push_back(object);
     candidates.insert(object.name);
@@ -249,6 +251,10 @@ void Keeper::check_next(const VisitPointer& visit) {
   BackupRecord& record = visit->records[visit->next++];
   if (visit->counts) count(record);
   if (record.drill.empty() || drill_.is_running(record.id)) return check(visit, record);
+  if (!leader_.is_settled()) {  // whoever led before may have just asked for that task
+    look_later(record.id);
+    return check(visit, record);
+  }
   drill_.clear_left(record, [this, visit, &record] { check(visit, record); });
 }
 
@@ -344,9 +350,15 @@ void Keeper::begin_removal(const VisitPointer& visit, const BackupRecord& record
 }
 
 void Keeper::erase(const VisitPointer& visit, const BackupRecord& record) {
-  const bool fresh = context_.replicated && record.note && context_.wall_us() - record.note->at_us < kReplicasSeeMs * 1000;
+  // Since this replica saw it: the clock of whoever wrote that down may be another one.
+  const std::int64_t seen_ms = removals_.try_emplace(record.id, context_.mono_ms()).first->second;
+  const bool fresh = context_.replicated && context_.mono_ms() - seen_ms < kReplicasSeeMs;
   if (fresh || !context_.is_current()) {
     context_.after_ms(kReplicasSeeMs + 500, [this, id = record.id] { hint(id); });
+    return judge_next(visit);
+  }
+  if (!leader_.is_settled()) {  // a session's wish for it may be on its way
+    look_later(record.id);
     return judge_next(visit);
   }
   if (catalogue_.in_use(record.id) || drill_.is_running(record.id)) return judge_next(visit);  // later
@@ -367,7 +379,8 @@ void Keeper::erased(const VisitPointer& visit, const std::string& id) {
   };
   catalogue_.update(
       id, change,
-      [this, visit](const Result<BackupRecord>& gone) {
+      [this, visit, id](const Result<BackupRecord>& gone) {
+        removals_.erase(id);
         if (gone) {
           ++removed_;
           emit(*gone, "backup.deleted");
@@ -375,6 +388,10 @@ void Keeper::erased(const VisitPointer& visit, const std::string& id) {
         judge_next(visit);
       },
       context_.options.tombstone_ms);
+}
+
+void Keeper::look_later(const std::string& id) {
+  context_.after_ms(Leader::kStragglersMs, [this, id] { hint(id); });
 }
 
 void Keeper::count(const BackupRecord& record) {

@@ -52,6 +52,7 @@ class Keeper {
   void walked();
   void look_at_hints();
   void emit(const BackupRecord& record, const char* type);
+  void look_later(const std::string& id);
   [[nodiscard]] std::int64_t step_ms();
 
   Context& context_;
@@ -62,8 +63,9 @@ class Keeper {
   int visited_ = 0;  // in this walk
   bool first_walk_ = true;
   bool visiting_ = false;
-  std::set<int> hints_;               // partitions
-  std::set<std::string> candidates_;  // archives without a record, seen once
+  std::set<int> hints_;                           // partitions
+  std::map<std::string, std::int64_t> removals_;  // when their records were first seen to say "deleting" (monotonic, ms)
+  std::set<std::string> candidates_;              // archives without a record, seen once
   std::array<std::int64_t, 256> strangers_{};
   std::int64_t verified_ = 0;  // in the last whole walk
   std::atomic<std::int64_t> removed_{0};

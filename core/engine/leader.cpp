@@ -62,6 +62,7 @@ void Leader::answered(std::int64_t asked_ms, Result<Lease> result) {
     const bool fresh = !held || epoch_ != result->epoch;
     epoch_ = result->epoch;
     if (fresh && valid()) {
+      gained_ms_ = context_.mono_ms();
       context_.log(1, "this replica leads", Json::object({{"epoch", static_cast<std::int64_t>(epoch_)}}));
       gained_();
     }

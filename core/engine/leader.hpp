@@ -20,6 +20,11 @@ class Leader {
   // After resign(): lets another replica have it at once. Call it when nothing that was begun under it is under way.
   void release(std::function<void()> released);
   [[nodiscard]] bool valid() const { return context_.mono_ms() < valid_until_ms_.load(); }
+  // Valid, and for so long that nothing which whoever led before had sent is still on its way.
+  [[nodiscard]] bool is_settled() const { return valid() && context_.mono_ms() - gained_ms_ >= kStragglersMs; }
+
+  // What a process that was killed or paused had sent may arrive so long after it.
+  static constexpr std::int64_t kStragglersMs = 30'000;
 
  private:
   void ask();
@@ -32,6 +37,7 @@ class Leader {
   std::atomic<std::int64_t> valid_until_ms_{0};
   std::int64_t held_until_ms_ = 0;  // in the store, as far as is known
   std::uint64_t epoch_ = 0;
+  std::int64_t gained_ms_ = 0;
   std::int64_t failures_ = 0;
   Scheduler::TimerId timer_ = 0;
   bool started_ = false;

@@ -77,6 +77,9 @@ std::optional<Step> plan_discarded_volumes(const Session& session, const Knowled
     next.discarded_volumes.erase(next.discarded_volumes.begin());
     return step::Update{std::move(next)};
   }
+  const bool own = discarded.name == session.volume.name && discarded.token == session.volume.token;
+  if (own && !no_workload(*known.workspace))  // somebody started one on what is half filled: the volume cannot go before it
+    return step::RemoveWorkload{known.workspace->observed.incarnation};
   discarded.uid = seen->uid;
   return step::RemoveVolume{std::move(discarded)};
 }

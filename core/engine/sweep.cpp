@@ -10,7 +10,8 @@ namespace roost {
 namespace {
 constexpr std::uint32_t kPage = 500;
 constexpr std::size_t kSlice = 500;
-constexpr std::int64_t kQuietMs = 100;  // the least time between two watches that bring nothing
+constexpr std::int64_t kTasksBack = 16;  // attempts of a delete whose tasks may have begun late
+constexpr std::int64_t kQuietMs = 100;   // the least time between two watches that bring nothing
 }  // namespace
 
 // ---- watching -----------------------------------------------------------------------------------------------------------
@@ -107,7 +108,7 @@ void Sweep::compare(const std::shared_ptr<Pass>& pass) {
 }
 
 void Sweep::check_orphan(const std::string& id) {
-  if (!valid_session_id(id)) return;
+  if (!valid_session_id(id) || drill_.reads_for(id)) return;  // the task that reads a deleted session's backup is no orphan
   if (orphans_.count(id)) {  // known as one; were it made a session since, it would be in the read model
     seen_orphans_.insert(id);
     return;
@@ -118,11 +119,28 @@ void Sweep::check_orphan(const std::string& id) {
       return;
     }
     if (found.error().code != Code::not_found || context_.reads.find(id)) return;
-    seen_orphans_.insert(id);
-    if (!orphans_.insert(id).second) return;
-    context_.counters.orphans = static_cast<std::int64_t>(orphans_.size());
-    context_.log(2, "the platform holds something of no session; it is left alone", Json::object({{"id", id}}));
+    clear_grave(id);
   });
+}
+
+// A task of the delete itself that began when that was over: it has done all it can do, and nobody else will remove it.
+void Sweep::clear_grave(const std::string& id) {
+  context_.get(documents::partition(id), documents::tombstone_key(id), [this, id](const Result<Document>& found) {
+    const auto tombstone = found ? documents::decode_tombstone(*found) : Result<Tombstone>(found.error());
+    if (!tombstone) return report(id);
+    const Operation& operation = tombstone->operation;
+    for (std::int64_t at = std::max<std::int64_t>(1, operation.attempt - kTasksBack); at <= operation.attempt; ++at)
+      context_.ports.compute->task_remove(id, operation.id, at,
+                                          context_.counted<void>(context_.compute_ok, [](const Status&) {}));
+    if (!cleared_.insert(id).second) report(id);  // it is something else
+  });
+}
+
+void Sweep::report(const std::string& id) {
+  seen_orphans_.insert(id);
+  if (!orphans_.insert(id).second) return;
+  context_.counters.orphans = static_cast<std::int64_t>(orphans_.size());
+  context_.log(2, "the platform holds something of no session; it is left alone", Json::object({{"id", id}}));
 }
 
 void Sweep::finish(const std::shared_ptr<Pass>&) {

@@ -220,6 +220,14 @@ def check_recovery(made):
             for member in ("id", "session_id", "user_id", "archive", "archive_bytes", "files", "bytes", "tree_hash", "consistency"):
                 assert after[member] == before[member], member
             assert daemon.get(f"/backups/{before['id']}/files/{name}", key=user).body == data
-        # Nobody has read them since: the drill does so first of all.
+        # Nobody has read them since: a restore waits for that, and asks for it.
+        early = daemon.post(f"/backups/{one['id']}/restore", {}, key=ALICE)
+        if early.status == 409:  # the drill was not quicker
+            assert "last_proven_restorable_at" in early.json["detail"], early
+            early = wait_for(lambda: (r := daemon.post(f"/backups/{one['id']}/restore", {}, key=ALICE)).status != 409 and r, 90, "the restore")
+        assert early.status == 201, early
+        daemon.wait_phase(early.json["uuid"], "running")
+        assert daemon.workspace(early.json["uuid"]).read("a.txt") == b"alice's"
+        # The drills begin with them.
         wait_for(lambda: all(backup(daemon, b["id"])["last_proven_restorable_at"] for b in (one, two)), 90, "their proof")
         assert backup(daemon, one["id"])["note"] is None

@@ -296,6 +296,44 @@ TEST(Failures, AWorkloadThatComesBetweenTheLookAndTheReleaseIsNotSweptAway) {
 // ---- hints and answers ------------------------------------------------------------------------------------------------
 
 // The platform hints at what an apply did before the apply has answered.
+// A start whose answer was lost comes to pass when the session has its tombstone.
+TEST(Failures, ATaskOfADeleteThatBeginsAfterItsEndIsRemoved) {
+  Harness h;
+  const std::string id = h.create_running();
+  ASSERT_TRUE(h.remove(id).ok());
+  const auto buried = h.wait_deleted(id);
+  ASSERT_TRUE(buried.ok());
+  TaskSpec late;
+  late.id = id;
+  late.operation = buried->operation.id;
+  late.attempt = buried->operation.attempt;
+  late.kind = TaskKind::verify;
+  late.archive = buried->operation.archive;
+  ASSERT_TRUE(h.world.task_start(late).ok());
+  EXPECT_TRUE(h.until([&] { return h.world.tasks.empty(); }));
+  h.pass_ms(300'000);
+  EXPECT_EQ(h.engine().statistics().orphans, 0);
+}
+
+// Nothing tells a single replica of it: the store's watch is for several.
+TEST(Failures, ACommitOfAKilledProcessThatArrivesLateIsNoticed) {
+  Harness h;
+  const std::string id = h.create_running();
+  h.restart();
+  h.pass_ms(5'000);
+  const auto document = h.world.get(documents::partition(id), documents::session_key(id));
+  const SessionView view = *documents::decode_session(*document);
+  Session next = view->session;
+  next.wanted = Wanted::asleep;
+  next.spec_generation += 1;
+  Commit late;
+  late.partition = documents::partition(id);
+  late.conditions.push_back({Condition::Kind::revision, documents::session_key(id), document->revision});
+  late.operations.push_back({StoreOperation::Kind::put, documents::session_key(id), documents::encode(next, view->commits), 0});
+  ASSERT_TRUE(h.world.commit(late).ok());
+  EXPECT_TRUE(h.until([&] { return h.phase(id) == Phase::asleep; }));
+}
+
 TEST(Failures, AHintDuringAnApplyDoesNotCostTheVolumesUid) {
   EngineOptions options;
   options.lease_ms = 3'600'000;  // the lease is not what this is about

@@ -235,6 +235,20 @@ TEST_F(KeeperTest, WhatASessionRestsOnIsNotRemoved) {
   EXPECT_TRUE(stored(id));
 }
 
+TEST_F(KeeperTest, WhatASessionRestsOnIsKnownAfterARestartToo) {
+  const std::string session = harness.create_running();
+  harness.world.refuse = [](const std::string& call, const std::string&) -> std::optional<Error> {
+    if (call != "remove_volume") return std::nullopt;
+    return Error{Code::unavailable, "simulated: stuck", 60'000};
+  };
+  ASSERT_TRUE(harness.remove(session).ok());
+  ASSERT_TRUE(harness.until([&] { return harness.view(session)->session.failures > 3; }));
+  harness.options.backoff_first_ms = harness.options.backoff_max_ms = 10 * kMinute;  // the document does not change meanwhile
+  harness.restart();
+  const std::string id = of_session(session).at(0).id;
+  EXPECT_EQ(code_of(remove(id, true)), Code::conflict);
+}
+
 TEST_F(KeeperTest, OnRequestABackupIsReadAgainAtOnce) {
   const std::string id = saved();
   harness.pass_ms(kHour);
@@ -295,6 +309,74 @@ TEST_F(KeeperTest, ADrillThatWasCutOffLeavesNothingBehind) {
   ASSERT_TRUE(harness.until([&] { return record(id).verify_asked_at_us == 0; }));
   EXPECT_EQ(record(id).drill, "");
   EXPECT_TRUE(harness.world.tasks.empty());
+}
+
+// A session's wish for a backup, which a process that was killed had sent, is heard first.
+TEST_F(KeeperTest, AfterATakeoverNothingIsRemovedForAWhile) {
+  const std::string id = saved();
+  harness.restart();
+  ASSERT_TRUE(remove(id, true).ok());
+  harness.pass_ms(20'000);
+  EXPECT_TRUE(stored(id));
+  EXPECT_TRUE(harness.until([&] { return !stored(id); }));
+}
+
+// The start of a reading is not answered, and comes to pass when nobody waits for it any more.
+TEST_F(KeeperTest, AReadingThatBeginsLateLeavesNothingBehind) {
+  const std::string id = saved();
+  std::string operation;
+  harness.world.refuse = [&](const std::string& call, const std::string&) -> std::optional<Error> {
+    if (call != "task_start" || !operation.empty()) return std::nullopt;
+    const auto document = harness.world.get(documents::backup_partition(id), documents::backup_key(id));
+    operation = documents::decode_backup(*document)->drill;
+    TaskSpec spec;
+    spec.id = id.substr(0, 8);
+    spec.operation = operation;
+    spec.kind = TaskKind::verify;
+    spec.archive = archive(id);
+    harness.simulator.after_ns(20'000'000'000, [this, spec] { (void)harness.world.task_start(spec); });
+    return Error{Code::outcome_unknown, "simulated: no answer", 0};
+  };
+  ASSERT_TRUE(verify(id).ok());
+  ASSERT_TRUE(harness.until([&] { return record(id).verify_asked_at_us == 0; }));
+  harness.pass_ms(kHour);
+  EXPECT_FALSE(operation.empty());
+  EXPECT_EQ(record(id).drill, "");
+  EXPECT_TRUE(harness.world.tasks.empty());
+}
+
+TEST_F(KeeperTest, AReadingForADeletedSessionIsNoOrphan) {
+  const std::string id = saved();
+  ASSERT_TRUE(verify(id).ok());
+  ASSERT_TRUE(harness.until([&] { return !harness.world.tasks.empty(); }));
+  harness.world.tasks.begin()->second.event = 0;  // it stays
+  std::int64_t most = 0;
+  for (int i = 0; i < 30; ++i) {
+    harness.pass_ms(kMinute);
+    most = std::max(most, harness.engine().statistics().orphans);
+  }
+  EXPECT_EQ(most, 0);
+}
+
+TEST_F(KeeperTest, ARestoreOfWhatWasNeverReadAsksForThatFirst) {
+  const std::string id = plant("10000001", kHour);
+  BackupRecord unread = record(id);
+  unread.receipt.verified_at_us = 0;
+  Commit commit;
+  commit.partition = documents::backup_partition(id);
+  commit.operations.push_back({StoreOperation::Kind::put, documents::backup_key(id), to_json(unread).dump(), 0});
+  ASSERT_TRUE(harness.world.commit(commit).ok());
+  CommandOptions dry;
+  dry.dry_run = true;
+  EXPECT_EQ(code_of(harness.restore_as_new(record(id), "ada@example.com", dry)), Code::conflict);
+  EXPECT_EQ(record(id).verify_asked_at_us, 0);
+  const auto refused = harness.restore_as_new(record(id), "ada@example.com");
+  ASSERT_EQ(code_of(refused), Code::conflict);
+  EXPECT_THAT(refused.error().message, HasSubstr("last_proven_restorable_at"));
+  ASSERT_TRUE(harness.until([&] { return record(id).last_proven_us != 0; }));
+  const auto made = harness.restore_as_new(record(id), "ada@example.com");
+  ASSERT_TRUE(made.ok()) << made.error().message;
+  EXPECT_TRUE(harness.until([&] { return harness.phase((*made)->session.id) == Phase::running; }));
 }
 
 TEST_F(KeeperTest, WhatWasNeverReadIsReadAtOnce) {

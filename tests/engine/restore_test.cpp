@@ -356,6 +356,25 @@ TEST_F(Restore, AsANewSessionThatIsDeletedOnTheWayLeavesNothing) {
   EXPECT_TRUE(h.world.violations.empty());
 }
 
+TEST_F(Restore, AWorkloadOnWhatIsHalfFilledDoesNotHoldUpTheDelete) {
+  prepare();
+  auto made = h.restore_as_new(backup, backup.user_id);
+  ASSERT_TRUE(made.ok());
+  id = (*made)->session.id;
+  ASSERT_TRUE(until_task(TaskKind::restore));
+  h.world.refuse = [](const std::string& call, const std::string&) -> std::optional<Error> {
+    if (call != "remove_volume") return std::nullopt;
+    return Error{Code::unavailable, "simulated: away", 0};
+  };
+  ASSERT_TRUE(h.remove(id).ok());
+  ASSERT_TRUE(h.until([&] { return h.world.calls["remove_volume"] > 0; }));
+  h.world.intrude(id);
+  ASSERT_EQ(h.world.platforms[id].workload.state, WorkloadState::running);
+  h.world.refuse = nullptr;
+  EXPECT_TRUE(h.wait_deleted(id).ok());
+  EXPECT_FALSE(h.world.platforms.count(id));
+}
+
 // ---- crashes ----
 
 // A restore with a crash at each call that may change something, one run for each.

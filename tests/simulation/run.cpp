@@ -8,6 +8,7 @@ namespace roost::simulation {
 
 namespace {
 constexpr std::int64_t kMs = 1'000'000;
+constexpr std::int64_t kWalkMs = 120'000, kRetentionMs = 120'000;
 constexpr std::int64_t kAnswerMs = 90'000;  // a client gives up; what it asked for may still happen
 }  // namespace
 
@@ -38,6 +39,7 @@ struct Run::Client {
 
 Run::Run(const Plan& plan) : plan_(plan), simulator_(plan.seed), world_(simulator_, plan.faults) {
   world_.sabotage = plan.sabotage;
+  world_.retention_ms = kRetentionMs;
   world_.cache_lag_ms = plan.cache_lag_ms;
   world_.grace_ms = plan.grace_ms;
   world_.terminating_ms = plan.terminating_ms;
@@ -60,7 +62,9 @@ EngineOptions Run::options(const std::string& name) const {
   options.concurrent_tasks = 2;
   options.resync_ms = 20'000;
   options.message_tries = 1000;
-  options.backup_walk_ms = 0;  // the keeper has tests of its own
+  options.backup_walk_ms = kWalkMs;
+  options.backup_retention_ms = kRetentionMs;
+  options.backup_drill_ms = 60'000;
   options.task_stall_ms = 120'000;
   options.kept_volume_ms = 60'000;
   options.tombstone_ms = 30LL * 24 * 3600 * 1000;
@@ -137,7 +141,7 @@ void Run::trouble() {
   if (!busy_) return;
   if (simulator_.chance(plan_.clock_jump)) world_.simulator.jump_us(simulator_.between(-3'600, 3'600) * 1'000'000);
   for (std::size_t i = 0; i < replicas_.size(); ++i) {
-    if (!plan_.crash_at_call && simulator_.chance(plan_.crash)) crash(i);
+    if (simulator_.chance(plan_.crash) && !plan_.crash_at_call) crash(i);
   }
   if (plan_.replicas > 1 && simulator_.chance(0.001)) {
     const std::size_t i = simulator_.number() % replicas_.size();
@@ -149,6 +153,7 @@ void Run::trouble() {
       });
     }
   }
+  harm_storage();
   for (auto& [id, platform] : world_.platforms) {
     if (simulator_.chance(plan_.faults.intruder)) {
       world_.intrude(id);
@@ -166,6 +171,19 @@ void Run::trouble() {
   }
 }
 
+void Run::harm_storage() {
+  const Faults& faults = plan_.faults;
+  if (simulator_.chance(faults.stranger)) world_.put_stranger();
+  if (world_.archives.empty()) return;
+  const auto any = [this](const auto& archives) {
+    return std::next(archives.begin(), static_cast<std::ptrdiff_t>(simulator_.number() % archives.size()))->first;
+  };
+  if (simulator_.chance(faults.archive_rots)) world_.rot(any(world_.archives));
+  if (simulator_.chance(faults.archive_lost)) world_.lose_archive(any(world_.archives));
+  if (!world_.lost_archives.empty() && simulator_.chance(faults.archive_lost / 2)) world_.bring_back(any(world_.lost_archives));
+  if (simulator_.chance(faults.archive_lost)) world_.list_shows_nothing = !world_.list_shows_nothing;
+}
+
 // ---- clients ------------------------------------------------------------------------------------------------------------
 
 void Run::schedule(Client& client) {
@@ -178,6 +196,7 @@ void Run::schedule(Client& client) {
 
 void Run::act(Client& client) {
   if (!client.consuming && !client.id.empty() && simulator_.chance(0.3)) claim(client);
+  if (simulator_.chance(0.15)) tend();
   if (client.busy || simulator_.now_ms() < client.rests_until_ms) return;
   if (client.id.empty()) return create(client);
   if (plan_.lost_volumes && !client.removed && simulator_.chance(0.02) && world_.platforms.count(client.id)) {
@@ -303,6 +322,19 @@ void Run::restore(Client& client) {
     if (begun) client.rests_until_ms = simulator_.now_ms() + simulator_.between(0, 120'000);
     if (client.turn == turn) client.busy = false;
   });
+}
+
+void Run::tend() {
+  Replica* replica = any_replica();
+  const auto backup = any_backup("");
+  if (!replica || !backup) return;
+  const auto ignore = [](const Result<BackupRecord>&) {};
+  const auto dice = simulator_.between(0, 9);
+  const bool held = backup->hold.has_value();
+  if (dice < 4) return replica->engine().verify_backup(backup->id, ignore);
+  if (dice < 7 && held) return replica->engine().hold_backup(backup->id, std::nullopt, ignore);
+  if (dice < 7) return replica->engine().hold_backup(backup->id, BackupHold{0, "an audit", "ada", 1}, ignore);
+  replica->engine().remove_backup(backup->id, {"ada", "no longer needed", simulator_.chance(0.3)}, ignore);
 }
 
 std::string Run::blocked_by(const Client& client) {
@@ -441,7 +473,8 @@ bool Run::client_at_rest(Client& client, std::string& why) {
     if (!tombstone) return no("neither a document nor a tombstone");
     const bool written =
         platform != world_.platforms.end() && platform->second.volume && !platform->second.volume->written.empty();
-    if (written) return no("deleted, but its volume is there");
+    const bool made_late = client.volume_taken;  // an apply that was on its way when it was taken
+    if (written && !made_late) return no("deleted, but its volume is there");
     if (platform != world_.platforms.end() && !platform->second.others.empty())
       return no("deleted, but volume " + platform->second.others.begin()->first + " is there");
     return true;
@@ -455,7 +488,8 @@ bool Run::client_at_rest(Client& client, std::string& why) {
   if (awaits_restore(session) && session.wanted != Wanted::deleted)
     return session.phase == Phase::failed ? true
                                           : no("it was not restored, and its phase is " + std::string(to_string(session.phase)));
-  if (client.volume_taken && session.wanted != Wanted::deleted && (missing || session.volume.generation == 0)) {
+  if (client.volume_taken && (missing || !client.source) && session.wanted != Wanted::deleted &&
+      (missing || session.volume.generation == 0)) {
     return missing ? true : no("its volume was taken, but its phase is " + std::string(to_string(session.phase)));
   }
   if (session.wanted == Wanted::deleted) {
@@ -492,7 +526,12 @@ bool Run::at_rest(std::string& why) {
 
 void Run::settle() {
   busy_ = false;
-  world_.troubled = false;
+  world_.troubled = world_.list_shows_nothing = false;
+  if (simulator_.has_jumped()) simulator_.jump_us(24LL * 3600 * 1'000'000);  // nothing waits for a time that was ahead
+  for (const auto& [name, archive] : std::map(world_.lost_archives)) {       // of a deleted session it stays lost
+    const std::string id = archive.receipt.session_id;
+    if (world_.get(documents::partition(id), documents::session_key(id))) world_.bring_back(name);
+  }
   for (auto& replica : replicas_) {
     if (replica && replica->paused()) replica->resume();
   }
@@ -511,7 +550,9 @@ void Run::settle() {
       DeleteOptions wishes;
       wishes.override_losses = reason == "FilesSkipped";
       wishes.skip_backup = reason == "VolumeLost" || reason == "VolumeForeign";
-      if (wishes.skip_backup && !client->volume_taken) world_.violate("the volume of " + client->id + " is said to be lost");
+      // A volume on its way out cannot be kept where its archive vanishes just then.
+      const bool unlucky = client->volume_taken || world_.bereft.count(client->id) != 0;
+      if (wishes.skip_backup && !unlucky) world_.violate("the volume of " + client->id + " is said to be lost");
       if (wishes.override_losses) world_.may_lose.insert(client->id);
       if (wishes.skip_backup) world_.may_skip.insert(client->id);
       if (wishes.override_losses || wishes.skip_backup)
@@ -588,16 +629,84 @@ std::string Run::volumes_at_rest(const Session& session) {
   return {};
 }
 
-// What a session says of its newest backup is true: it is in the catalogue, verified, and its archive reads back.
+// What a session says of its newest backup is true, unless something happened to that since.
 void Run::check_backup(const Session& session) {
   const std::string& id = session.last_backup.id;
   auto document = world_.get(documents::backup_partition(id.substr(0, 8)), documents::backup_key(id));
   if (!document) return world_.violate("backup " + id + " is not in the catalogue");
   const BackupRecord record = *documents::decode_backup(*document);
-  const auto archive = world_.archives.find(record.archive);
-  const bool whole = archive != world_.archives.end() && !archive->second.corrupt && archive->second.verified;
-  if (record.state != "verified" || !whole) world_.violate("backup " + id + " is said to be verified, and is not");
+  if (record.state == "started") world_.violate("backup " + id + " is said to be verified, and is not");
   if (record.receipt.live != session.last_backup.live) world_.violate("backup " + id + " does not say whether it was live");
+}
+
+// The catalogue says what is in the storage.
+std::string Run::backups_at_rest() {
+  std::set<std::string> named, read;
+  for (const BackupRecord& record : world_.records()) {
+    if (record.state != "deleted") named.insert(record.archive);
+    read.insert(record.drill);
+    const auto found = world_.archives.find(record.archive);
+    const bool there = found != world_.archives.end();
+    const auto wrong = [&](const std::string& truth) {
+      return "backup " + record.id + " is said to be " + record.state + ", and is " + truth;
+    };
+    if (record.state == "deleting") return wrong("still to be removed");
+    if (record.state == "verified" && !there) return wrong("gone");
+    if (record.state == "verified" && (found->second.corrupt || !found->second.verified)) return wrong("not good");
+    if (record.state == "missing" && there) return wrong("there");
+    if (record.state == "damaged" && !there) return wrong("gone");
+    if (record.state == "damaged" && !found->second.corrupt) return wrong("whole");
+  }
+  if (std::string what = strangers_at_rest(named); !what.empty()) return what;
+  return readings_at_rest(read);
+}
+
+// Archives of no record are told, and no others.
+std::string Run::strangers_at_rest(const std::set<std::string>& named) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::set<std::string> told, strange;
+  for (int i = 0; i < 256; ++i) {
+    const std::string partition{kDigits[i >> 4], kDigits[i & 15]};
+    auto document = world_.get(documents::backup_partition(partition), std::string(documents::kStrangersKey));
+    if (!document) continue;
+    for (const auto& object : documents::decode_strangers(*document)) told.insert(object.name);
+  }
+  for (const auto& [name, archive] : world_.archives) {
+    if (!named.count(name)) strange.insert(name);
+  }
+  for (const std::string& name : told) {
+    if (!strange.count(name)) return name + " is called a stranger, and is none";
+  }
+  for (const std::string& name : strange) {
+    if (!told.count(name)) return name + " is a stranger, and is not called one";
+  }
+  return {};
+}
+
+// No reading is left behind, and the one that is under way is nobody's orphan.
+std::string Run::readings_at_rest(const std::set<std::string>& read) {
+  for (const auto& [key, task] : world_.tasks) {
+    const auto& [id, operation, attempt] = key;
+    const bool own = world_.get(documents::partition(id), documents::session_key(id)).ok();
+    if (task.spec.kind == TaskKind::verify && !own && !read.count(operation)) return "a task that reads for " + id + " is left";
+  }
+  if (plan_.lost_volumes) return {};  // what a late apply makes in the place of a lost one is an orphan
+  for (auto& replica : replicas_) {
+    if (replica->engine().statistics().leader && replica->engine().statistics().orphans != 0) return "there are orphans";
+  }
+  return {};
+}
+
+void Run::settle_backups() {
+  const std::int64_t until = simulator_.now_ms() + plan_.settle_ms;
+  std::string why;
+  while (simulator_.now_ms() < until && world_.violations.empty()) {
+    run_until(simulator_.now_ms() + 10'000);
+    why = backups_at_rest();
+    if (why.empty()) return;
+  }
+  if (world_.violations.empty())
+    world_.violate("no rest of the backups after " + std::to_string(plan_.settle_ms / 1000) + " s: " + why);
 }
 
 Report Run::go() {
@@ -610,7 +719,16 @@ Report Run::go() {
   std::string why;
   if (world_.violations.empty()) run_until(simulator_.now_ms() + 120'000);
   if (world_.violations.empty() && !at_rest(why)) world_.violate("it does not stay at rest: " + why);
+  if (world_.violations.empty()) settle_backups();
   if (world_.violations.empty()) check_end();
+  for (auto& replica : replicas_) {
+    if (!replica) continue;
+    const auto backups = replica->engine().backup_statistics();
+    report_.drilled += static_cast<std::uint64_t>(backups.proven);
+    report_.missing += static_cast<std::uint64_t>(backups.missing);
+    report_.damaged += static_cast<std::uint64_t>(backups.damaged);
+    report_.removed += static_cast<std::uint64_t>(backups.removed);
+  }
   report_.violations = world_.violations;
   report_.events = simulator_.steps();
   return report_;

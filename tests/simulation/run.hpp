@@ -21,8 +21,8 @@ struct Plan {
   int sessions = 5;
   std::int64_t busy_ms = 300'000;      // how long clients and faults are at work
   std::int64_t settle_ms = 1'800'000;  // how long convergence may take after that
-  double crash = 0.0004;               // of a replica, at each event
-  double clock_jump = 0.0003;
+  double crash = 0.0002;               // of a replica, at each event
+  double clock_jump = 0.00015;
   std::size_t replicas = 1;  // with several, another takes over while one is paused
   bool lost_volumes = false;
   std::int64_t cache_lag_ms = 0;
@@ -35,7 +35,7 @@ struct Plan {
 struct Report {
   std::vector<std::string> violations;
   std::uint64_t events = 0, calls = 0, crashes = 0, created = 0, deleted = 0, sent = 0, answered = 0, blocked = 0, backups = 0,
-                restores = 0, restored = 0;
+                restores = 0, restored = 0, drilled = 0, missing = 0, damaged = 0, removed = 0;
 };
 
 class Run {
@@ -72,6 +72,8 @@ class Run {
   void restore(Client& client);
   std::optional<BackupRecord> any_backup(const std::string& id);  // a verified one of the session, or of any
   void remove(Client& client);
+  void tend();  // somebody looks after a backup
+  void harm_storage();
   bool names_losses(const Client& client);
   std::string blocked_by(const Client& client);  // the reason of a delete that is blocked; empty: it is not
   void send(Client& client);
@@ -83,6 +85,10 @@ class Run {
   bool at_rest(std::string& why);
   bool client_at_rest(Client& client, std::string& why);
   std::string volumes_at_rest(const Session& session);  // what is not; empty: they are
+  std::string backups_at_rest();                        // the same of catalogue and storage
+  std::string strangers_at_rest(const std::set<std::string>& named);
+  std::string readings_at_rest(const std::set<std::string>& read);
+  void settle_backups();
   void drain_queues();
   void check_end();
   void check_backup(const Session& session);

@@ -27,12 +27,13 @@ Plan plan_of(std::uint64_t seed) {
   plan.replicas = seed % 4 == 1 ? 2 : seed % 4 == 3 ? 3 : 1;
   plan.lost_volumes = seed % 8 == 2;
   plan.cache_lag_ms = seed % 3 == 0 ? 0 : seed % 3 == 1 ? 300 : 2500;
-  if (seed % 5 == 4) plan.crash = 0.004;  // a bad day
+  if (seed % 5 == 4) plan.crash = 0.002;  // a bad day
   if (seed % 6 == 5) plan.faults.intruder = 0.002;
   // As on Kubernetes: pods take their grace period, claims stay Terminating, nodes are lost.
   if (seed % 5 == 3) plan.grace_ms = 60'000;
   if (seed % 5 == 2) plan.terminating_ms = 60'000;
   if (seed % 9 == 7) plan.faults.node_lost = 0.0005;
+  if (seed % 2 == 0) plan.faults.archive_lost = plan.faults.archive_rots = plan.faults.stranger = 0.0005;
   plan.trace = std::getenv("ROOST_SIM_TRACE") != nullptr;
   if (seed % 7 == 6) plan.crash = plan.clock_jump = 0;
   return plan;
@@ -61,7 +62,14 @@ TEST(Simulation, EverySeedKeepsTheInvariantsAndConverges) {
     total.backups += report.backups;
     total.restores += report.restores;
     total.restored += report.restored;
+    total.drilled += report.drilled;
+    total.missing += report.missing;
+    total.damaged += report.damaged;
+    total.removed += report.removed;
   }
+  std::printf("backups: %llu proven again, %llu missing, %llu damaged, %llu removed\n",
+              static_cast<unsigned long long>(total.drilled), static_cast<unsigned long long>(total.missing),
+              static_cast<unsigned long long>(total.damaged), static_cast<unsigned long long>(total.removed));
   std::printf("%llu events, %llu crashes, %llu sessions made and %llu deleted, %llu messages sent, %llu acknowledgements\n",
               static_cast<unsigned long long>(total.events), static_cast<unsigned long long>(total.crashes),
               static_cast<unsigned long long>(total.created), static_cast<unsigned long long>(total.deleted),
@@ -73,6 +81,10 @@ TEST(Simulation, EverySeedKeepsTheInvariantsAndConverges) {
   EXPECT_GT(total.restores, 0U);
   if (count >= kSeeds) {  // of fewer each restore may be cancelled
     EXPECT_GT(total.restored, 0U);
+    EXPECT_GT(total.drilled, 0U);
+    EXPECT_GT(total.missing, 0U);
+    EXPECT_GT(total.damaged, 0U);
+    EXPECT_GT(total.removed, 0U);
   }
 }
 

@@ -25,7 +25,11 @@ class Simulator : public Clock {
   [[nodiscard]] std::int64_t monotonic_ns() const override { return now_ns_; }
   [[nodiscard]] std::int64_t wall_us() const override { return kEpochUs + now_ns_ / 1000 + jump_us_; }
   [[nodiscard]] std::int64_t now_ms() const { return now_ns_ / 1'000'000; }
-  void jump_us(std::int64_t by) { jump_us_ += by; }
+  void jump_us(std::int64_t by) {
+    jump_us_ += by;
+    jumped_ = true;
+  }
+  [[nodiscard]] bool has_jumped() const { return jumped_; }
 
   std::uint64_t after_ns(std::int64_t delay_ns, std::function<void()> work) {
     const Key key{now_ns_ + std::max<std::int64_t>(0, delay_ns), random_(), ++last_};
@@ -67,6 +71,7 @@ class Simulator : public Clock {
   std::mt19937_64 random_;
   std::atomic<std::int64_t> now_ns_{0};  // other threads may ask for the time
   std::atomic<std::int64_t> jump_us_{0};
+  bool jumped_ = false;
   std::uint64_t last_ = 0;
   std::uint64_t steps_ = 0;
   std::map<Key, std::function<void()>> events_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/crypto.hpp"
+#include "engine/documents.hpp"
 
 namespace roost::simulation {
 
@@ -12,6 +13,12 @@ std::string fingerprint(const std::vector<std::uint64_t>& content, const std::st
   std::string text = salt;
   for (std::uint64_t item : content) text += "," + std::to_string(item);
   return to_hex(sha256(text));
+}
+
+constexpr std::int64_t kLatestMs = 120'000;  // what was known so long ago may still be acted on
+
+std::string backup_of(const std::string& archive) {  // the id in "workspace-{id}.zip"
+  return archive.size() > 14 ? archive.substr(10, archive.size() - 14) : std::string();
 }
 
 bool starts_with(const std::string& text, const std::string& prefix) { return text.compare(0, prefix.size(), prefix) == 0; }
@@ -74,6 +81,11 @@ Result<CommitResult> World::commit(const Commit& commit) {
   const bool forget = sabotage.forgets_commits && simulator.chance(0.05);
   for (const StoreOperation& operation : commit.operations) {
     std::string key = operation.key;
+    if (starts_with(key, "session/")) judge_session(key, operation.value);
+    if (starts_with(key, "backup/")) {
+      const auto before = get(commit.partition, key);
+      judge_record(before ? &*before : nullptr, operation.value);
+    }
     if (operation.kind == StoreOperation::Kind::remove) {
       if (!forget) documents.erase(key);
       result.documents.push_back({key, "", 0});
@@ -176,9 +188,13 @@ Workspace World::observe(const std::string& id, bool live) {
 }
 
 std::vector<Workspace> World::list(const std::string& after, std::uint32_t limit) {
+  std::set<std::string> ids;
+  for (auto it = platforms.upper_bound(after); it != platforms.end() && ids.size() < limit; ++it) ids.insert(it->first);
+  for (const auto& [key, task] : tasks) {
+    if (std::get<0>(key) > after) ids.insert(std::get<0>(key));
+  }
   std::vector<Workspace> found;
-  for (auto it = platforms.upper_bound(after); it != platforms.end() && found.size() < limit; ++it)
-    found.push_back(observe(it->first, false));
+  for (auto it = ids.begin(); it != ids.end() && found.size() < limit; ++it) found.push_back(observe(*it, false));
   return found;
 }
 
@@ -224,7 +240,7 @@ void World::take_volume(SimPlatform& platform, const std::string& name) {
 void World::begin_start(const std::string& id, const Size& size) {
   SimVolume& volume = *platforms[id].volume;
   if (!volume.whole) violate("a workload of " + id + " is started on a volume that is half filled");
-  if (volume.copy && volume.written != archives[volume.from].content)
+  if (volume.copy && volume.written != volume.source)
     violate("a restored volume of " + id + " does not hold what its archive holds");
   volume.copy = false;
   SimWorkload& workload = platforms[id].workload;
@@ -361,8 +377,13 @@ Status World::remove_volume(const std::string& id, const Volume& volume) {
 void World::judge_release(const std::string& id, const SimVolume& volume) {
   if (may_skip.count(id)) return;
   bool saved = false;
-  for (const auto& [name, archive] : archives) {
-    if (archive.volume_uid != volume.uid || archive.corrupt || !archive.verified) continue;
+  std::map<std::string, SimArchive> stored = archives;
+  for (const auto& [name, archive] : lost_archives) {  // nobody could know yet
+    if (simulator.now_ms() - archive.lost_ms < kLatestMs) stored.insert({name, archive});
+  }
+  for (const auto& [name, archive] : stored) {
+    const bool bad = archive.corrupt && archive.rotted_ms < 0;  // what rots later cannot be seen by a look at its size
+    if (archive.volume_uid != volume.uid || bad || !archive.verified) continue;
     std::vector<std::uint64_t> expected = volume.written;
     if (may_lose.count(id)) std::erase_if(expected, [&](std::uint64_t item) { return archive.skipped.count(item) != 0; });
     saved |= archive.content == expected;
@@ -479,6 +500,7 @@ void World::backup_ends(SimTask& task) {
   if (!task.skipped.empty()) {
     receipt.skipped.push_back({"file", "unreadable", static_cast<std::int64_t>(task.skipped.size()), "a file"});
   }
+  archive.made_ms = simulator.now_ms();
   archives[task.spec.archive] = archive;
   if (troubled && simulator.chance(faults.task_late_killed)) return fail_task(task, "Killed");
   task.task.state = TaskState::succeeded;
@@ -511,7 +533,7 @@ void World::restore_ends(SimTask& task) {
     return fail_task(task, archive->second.corrupt ? "Corrupt" : "NoSpace");
   }
   volume.whole = true;
-  volume.from = task.spec.archive;
+  volume.source = archive->second.content;
   if (troubled && simulator.chance(faults.task_late_killed)) return fail_task(task, "Killed");
   task.task.state = TaskState::succeeded;
   task.task.receipt = archive->second.receipt;
@@ -534,7 +556,10 @@ Status World::task_remove(const std::string& id, const std::string& operation, s
 
 Result<BackupStorage::Object> World::stat(const std::string& name) {
   auto it = archives.find(name);
-  if (it == archives.end()) return Error{Code::not_found, "no archive " + name, 0};
+  if (it == archives.end()) {
+    asked_missing_.insert(name);
+    return Error{Code::not_found, "no archive " + name, 0};
+  }
   return BackupStorage::Object{name, it->second.receipt.archive_bytes, it->second.receipt.made_at_us};
 }
 
@@ -549,8 +574,135 @@ Result<std::vector<BackupStorage::Object>> World::list_archives(const std::strin
 
 Status World::remove_archive(const std::string& name) {
   if (auto error = refused("remove_archive", name)) return *std::move(error);
+  judge_erasure(name);
   archives.erase(name);
   return {};
+}
+
+// ---- what happens to the storage, and what may be done to it ------------------------------------------------------------
+
+void World::lose_archive(const std::string& name) {
+  auto it = archives.find(name);
+  if (it == archives.end()) return;
+  it->second.lost_ms = simulator.now_ms();
+  lost_archives[name] = it->second;
+  bereft.insert(it->second.receipt.session_id);
+  archives.erase(it);
+}
+
+void World::bring_back(const std::string& name) {
+  auto it = lost_archives.find(name);
+  if (it == lost_archives.end() || archives.count(name)) return;
+  archives[name] = it->second;
+  lost_archives.erase(it);
+  asked_missing_.erase(name);
+  returned_.insert(name);
+}
+
+void World::rot(const std::string& name) {
+  auto it = archives.find(name);
+  if (it == archives.end() || it->second.corrupt) return;
+  it->second.corrupt = true;
+  it->second.rotted_ms = simulator.now_ms();
+}
+
+void World::put_stranger() {
+  const std::uint64_t number = simulator.number() % 4096;
+  char id[9];
+  std::snprintf(id, sizeof id, "%08llx", static_cast<unsigned long long>(simulator.number() & 0xffffffffU));
+  const bool like_ours = simulator.chance(0.7);
+  const std::string name =
+      like_ours ? "workspace-" + std::string(id) + "-20200101T000000Z.zip" : "notes-" + std::to_string(number);
+  archives[name].receipt.made_at_us = simulator.wall_us();
+}
+
+std::vector<BackupRecord> World::records() {
+  std::vector<BackupRecord> found;
+  for (const auto& [name, documents] : partitions_) {
+    for (const auto& [key, kept] : documents) {
+      if (!starts_with(key, "backup/")) continue;
+      auto record = documents::decode_backup({key, kept.value, kept.revision});
+      if (record) found.push_back(*std::move(record));
+    }
+  }
+  return found;
+}
+
+// Which backups a session's document rests on, and since when.
+void World::judge_session(const std::string& key, const std::string& value) {
+  std::map<std::string, std::int64_t> needed;
+  const auto view = value.empty() ? Result<SessionView>(nullptr) : documents::decode_session({key, value, 1});
+  if (view && *view) {
+    const Session& session = (*view)->session;
+    const auto& operation = session.operation;
+    if (operation && operation->step != OperationStep::done) {
+      needed[operation->backup_id];
+      if (operation->source) needed[operation->source->backup_id];
+    }
+    for (const KeptVolume& kept : session.kept_volumes) needed[kept.receipt.backup_id];
+  }
+  auto& before = needed_ms_[key];
+  for (auto& [id, since_ms] : needed) since_ms = before.count(id) ? before[id] : simulator.now_ms();
+  before = std::move(needed);
+}
+
+void World::judge_record(const Document* before, const std::string& value) {
+  if (!before || value.empty()) return;
+  const auto was = documents::decode_backup(*before), is = documents::decode_backup({before->key, value, 1});
+  if (!was || !is) return;
+  const std::int64_t now_ms = simulator.now_ms();
+  const auto stored = archives.find(is->archive);
+  const bool there = stored != archives.end();
+  const bool rotten = there && stored->second.corrupt && now_ms - stored->second.rotted_ms > kLatestMs;
+  if (is->last_proven_us != was->last_proven_us && rotten) violate("backup " + is->id + " is said to be proven, and is rotten");
+  if (is->state == was->state) return;
+  if (was->state == "verified") worse_ms_[is->session_id] = now_ms;
+  if (is->state == "missing" && !asked_missing_.count(is->archive))
+    violate("backup " + is->id + " is said to be missing, and the storage was not asked");
+  if (is->state == "damaged" && there && !stored->second.corrupt)
+    violate("backup " + is->id + " is said to be damaged, and is whole");
+  if (is->state == "deleted" && there && !returned_.count(is->archive))
+    violate("backup " + is->id + " is said to be removed, and is there");
+  if (is->state == "deleting") {
+    deleting_ms_[is->id] = now_ms;
+    judge_removal_of(*was, *is);
+  }
+}
+
+// The moment at which somebody decided that it goes.
+void World::judge_removal_of(const BackupRecord& before, const BackupRecord& now) {
+  if (before.hold && before.hold->until_us == 0) violate("backup " + now.id + " is removed, and is held");
+  if (retention_ms == 0 || !now.note || now.note->by != "retention" || before.state == "started") return;
+  const std::string partition = documents::backup_partition(now.session_id);
+  const auto all = scan(partition, documents::backup_key(now.session_id), "", 1'000);
+  bool superseded = worse_ms_.count(now.session_id) && simulator.now_ms() - worse_ms_[now.session_id] < kLatestMs;
+  for (const Document& document : *all) {
+    const auto other = documents::decode_backup(document);
+    superseded |= other && other->id > now.id && other->state == "verified" && (now.receipt.live || !other->receipt.live);
+  }
+  if (superseded || before.state == "missing") return;
+  if (get(documents::partition(now.session_id), documents::session_key(now.session_id)))
+    violate("backup " + now.id + ", the newest good one of a session that lives, is removed");
+  const auto gone = changed_ms.find(documents::session_key(now.session_id));
+  if (!simulator.has_jumped() && gone != changed_ms.end() && simulator.now_ms() - gone->second < retention_ms - 1'000)
+    violate("backup " + now.id + ", the newest good one of a deleted session, is removed before its time");
+}
+
+// The moment at which the archive goes.
+void World::judge_erasure(const std::string& name) {
+  if (retention_ms == 0 || !archives.count(name)) return;
+  const std::string id = backup_of(name);
+  const auto document = id.size() > 8 ? get(documents::backup_partition(id), documents::backup_key(id))
+                                      : Result<Document>(Error{Code::not_found, "", 0});
+  const auto record = document ? documents::decode_backup(*document) : Result<BackupRecord>(Error{Code::not_found, "", 0});
+  if (!record) return violate("archive " + name + ", which no record names, is removed");
+  if (record->state != "deleting" && record->state != "deleted")
+    return violate("archive " + name + " is removed, and its record says " + record->state);
+  for (const auto& [session, needed] : needed_ms_) {
+    const auto since = needed.find(id);
+    if (since != needed.end() && since->second < deleting_ms_[id])
+      violate("archive " + name + " is removed, and " + session + " rests on it");
+  }
 }
 
 }  // namespace roost::simulation

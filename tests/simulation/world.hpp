@@ -35,6 +35,9 @@ struct Faults {
   double stale_result = 0.02;      // what it answers is the result of an older operation
   double node_lost = 0;            // with all that runs of a session: nothing ends before the platform gives the node up
   double intruder = 0;             // somebody else starts a workload, at each event
+  double archive_lost = 0;         // the storage loses one, at each event; half of them come back
+  double archive_rots = 0;
+  double stranger = 0;  // somebody puts a file beside the archives
   double cancelled_watch = 0.02;
   double expired_watch = 0.01;
 };
@@ -54,10 +57,10 @@ struct SimVolume {
   std::string name, token, uid;
   std::vector<std::uint64_t> written;  // everything that the user ever wrote
   std::set<std::uint64_t> unreadable;
-  bool deleting = false;  // on its way out; it cannot be kept any more
-  bool copy = false;      // a restore fills or filled it, and no workload ever had it
-  bool whole = true;      // ... and is through
-  std::string from;       // the archive that it was filled from
+  bool deleting = false;              // on its way out; it cannot be kept any more
+  bool copy = false;                  // a restore fills or filled it, and no workload ever had it
+  bool whole = true;                  // ... and is through
+  std::vector<std::uint64_t> source;  // what the archive that it was filled from held
 };
 
 struct SimWorkload {
@@ -89,6 +92,9 @@ struct SimArchive {
   Receipt receipt;
   bool corrupt = false;
   bool verified = false;  // somebody really read it back
+  std::int64_t made_ms = 0;
+  std::int64_t rotted_ms = -1;  // it was whole until then; -1: nothing happened to it
+  std::int64_t lost_ms = -1;
 };
 
 class World {
@@ -124,6 +130,9 @@ class World {
   std::map<std::string, std::int64_t> generations;  // the highest that was applied for each id, also where nothing came of it
   std::map<std::tuple<std::string, std::string, std::int64_t>, SimTask> tasks;
   std::map<std::string, SimArchive> archives;
+  std::map<std::string, SimArchive> lost_archives;
+  std::set<std::string> bereft;    // sessions that an archive was ever lost of
+  std::int64_t retention_ms = 0;   // the engines'; 0: none of it is judged
   std::set<std::string> may_skip;  // sessions whose loss an admin accepted
   std::set<std::string> may_lose;  // sessions whose unreadable files an admin accepted
 
@@ -144,8 +153,13 @@ class World {
   void intrude(const std::string& id);                                     // a workload that no engine asked for
   void lose_volume(const std::string& id, const std::string& name = {});   // somebody took it away; empty: the workload's
   SimVolume* find_volume(const std::string& id, const std::string& name);  // null: it is not there
-  void lose_node(const std::string& id);                                   // on which its workload and tasks run
-  void changed(const std::string& id);                                     // in any way: observations show it, watches hint at it
+  void lose_archive(const std::string& name);
+  void bring_back(const std::string& name);
+  void rot(const std::string& name);
+  void put_stranger();
+  [[nodiscard]] std::vector<BackupRecord> records();  // all of the catalogue
+  void lose_node(const std::string& id);              // on which its workload and tasks run
+  void changed(const std::string& id);                // in any way: observations show it, watches hint at it
   // Counts a call of the platform, and refuses it where the test says so.
   std::optional<Error> refused(const std::string& call, const std::string& id);
 
@@ -163,6 +177,11 @@ class World {
   void expire(Partition& partition) const;
   bool holds(const Partition& partition, const Condition& condition) const;
   void notify(std::vector<Change>& changes, std::vector<std::function<void()>>& waiters, Change change);
+
+  void judge_session(const std::string& key, const std::string& value);
+  void judge_record(const Document* before, const std::string& value);
+  void judge_removal_of(const BackupRecord& before, const BackupRecord& now);
+  void judge_erasure(const std::string& name);
 
   Workspace see(const std::string& id) const;
   void begin_start(const std::string& id, const Size& size);
@@ -188,6 +207,10 @@ class World {
   std::map<std::string, Held> leases_;
   std::map<std::string, std::deque<std::pair<std::int64_t, Workspace>>> seen_;  // for cached observations
   std::uint64_t next_ = 0;
+  std::map<std::string, std::map<std::string, std::int64_t>> needed_ms_;  // session, backup that it rests on: since when
+  std::map<std::string, std::int64_t> deleting_ms_;                       // backup: since when its record says so
+  std::map<std::string, std::int64_t> worse_ms_;                          // session: when a good backup of it was one no more
+  std::set<std::string> asked_missing_, returned_;                        // names of archives
 };
 
 }  // namespace roost::simulation
