@@ -78,6 +78,7 @@ Result<Receipt> extract_archive(ArchiveSource& source, int root, const std::stri
   }
   ROOST_CHECK(tree.finish());
   ROOST_TRY(Receipt receipt, reader->finish());
+  receipt.not_restored = tree.not_restored();
   // Durable first, then the marker goes.
   if (::syncfs(root) != 0) return errno_error(errno, "cannot make what was restored durable");
   if (::unlinkat(root, marker.c_str(), 0) != 0 || ::fsync(root) != 0)

@@ -12,8 +12,8 @@
 namespace roost::agent {
 
 // Extracts into the open directory `root`, which is trusted to be the right one. Everything gets that directory's owner where
-// this process may give it; setuid and setgid are dropped where that owner is root. DATA_LOSS as soon as something does not
-// agree.
+// this process may give it; setuid and setgid of files are dropped where that owner is root. What did not get all its
+// permissions is counted in the receipt's `not_restored`. DATA_LOSS as soon as something does not agree.
 [[nodiscard]] Result<Receipt> extract_archive(ArchiveSource& source, int root, const std::string& operation,
                                               TaskMonitor& monitor);
 

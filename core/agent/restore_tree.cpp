@@ -71,10 +71,14 @@ Status RestoreTree::enter_parent(const std::string& path, int& parent, std::stri
   return {};
 }
 
-// Owner first: changing it takes setuid bits away.
-Status RestoreTree::give(int fd, std::uint32_t mode, std::int64_t mtime_ns) const {
+// Owner first: changing it takes setuid bits away. Permissions are looked at again: a setgid bit of a group that is not this
+// process's is dropped by the kernel without an error where CAP_FSETID is missing, and some file systems keep no permissions.
+Status RestoreTree::give(int fd, const ManifestSkip& who, std::uint32_t wanted, std::uint32_t mode, std::int64_t mtime_ns) {
   if (may_give_ && ::fchown(fd, uid_, gid_) != 0) return errno_error(errno, "cannot set the owner of what was restored");
   if (::fchmod(fd, mode) != 0) return errno_error(errno, "cannot set the permissions of what was restored");
+  struct stat given {};
+  if (::fstat(fd, &given) != 0) return errno_error(errno, "cannot look at what was restored");
+  if ((given.st_mode & 07777u) != wanted) count_skip(not_restored_, who);
   timespec times[2];
   times_of(mtime_ns, times);
   if (::futimens(fd, times) != 0) return errno_error(errno, "cannot set the time of what was restored");
@@ -84,8 +88,9 @@ Status RestoreTree::give(int fd, std::uint32_t mode, std::int64_t mtime_ns) cons
 Status RestoreTree::leave() {
   const Level level = std::move(levels_.back());
   levels_.pop_back();
+  ROOST_CHECK(give(level.fd.get(), {path_, "directory", "permissions"}, level.mode, level.mode, level.mtime_ns));
   path_.resize(levels_.empty() ? 0 : levels_.back().path_size);
-  return give(level.fd.get(), level.mode, level.mtime_ns);
+  return {};
 }
 
 Status RestoreTree::make_directory(const ManifestEntry& entry) {
@@ -156,7 +161,7 @@ Status RestoreTree::end_file(const ManifestEntry& entry) {
   if (::ftruncate(file_.get(), offset_) != 0) return cannot("set the size of", entry);
   // A stranger's program must not become root's.
   const std::uint32_t mode = uid_ == 0 ? entry.mode & 01777u : entry.mode;
-  ROOST_CHECK(give(file_.get(), mode, entry.mtime_ns));
+  ROOST_CHECK(give(file_.get(), {entry.path, "file", "permissions"}, entry.mode, mode, entry.mtime_ns));
   file_.reset();
   return {};
 }

@@ -28,6 +28,9 @@ class RestoreTree {
   Status end_file(const ManifestEntry& entry);
   // Finishes the directories that are still open.
   Status finish();
+  // What did not get all of its permissions: the file system or the kernel left some out, or they were withheld (a program's
+  // setuid where the tree is root's).
+  [[nodiscard]] const std::vector<Skipped>& not_restored() const { return not_restored_; }
 
  private:
   struct Level {
@@ -39,7 +42,8 @@ class RestoreTree {
   // Leaves what the path is not beneath; answers its parent's descriptor and its last name.
   Status enter_parent(const std::string& path, int& parent, std::string& name);
   Status leave();
-  Status give(int fd, std::uint32_t mode, std::int64_t mtime_ns) const;
+  // Owner, permissions and time; `wanted`: the permissions that were saved, of which `mode` are to be given.
+  Status give(int fd, const ManifestSkip& who, std::uint32_t wanted, std::uint32_t mode, std::int64_t mtime_ns);
 
   int root_;
   bool may_give_ = false;
@@ -50,6 +54,7 @@ class RestoreTree {
   std::vector<Level> levels_;
   FdOwner file_;
   std::int64_t offset_ = 0;
+  std::vector<Skipped> not_restored_;
 };
 
 // Removes everything beneath the directory but `keep` at its top.

@@ -150,7 +150,9 @@ std::string task_document(const TaskSpec& spec, const Result<Receipt>& outcome) 
   }
   Receipt receipt = *outcome;
   for (std::size_t most = 80;; most /= 2) {
-    for (Skipped& skipped : receipt.skipped) skipped.example = most < 10 ? "" : cut(skipped.example, most);
+    for (std::vector<Skipped>* list : {&receipt.skipped, &receipt.not_restored}) {
+      for (Skipped& skipped : *list) skipped.example = most < 10 ? "" : cut(skipped.example, most);
+    }
     std::string text =
         Json::object(
             {{"operation", spec.operation}, {"attempt", spec.attempt}, {"state", "succeeded"}, {"receipt", to_json(receipt)}})

@@ -198,6 +198,7 @@ Json operation_json(std::string_view session_id, const Operation& operation) {
                        {"live", operation.live},
                        {"backup_id", operation.backup_id.empty() ? Json() : Json(operation.backup_id)},
                        {"restores", operation.source ? Json(operation.source->backup_id) : Json()},
+                       {"not_restored", skipped_json(operation.source ? operation.source->not_restored : std::vector<Skipped>())},
                        {"attempt", operation.attempt},
                        {"started_at", time_or_null(operation.started_at_us)},
                        {"reason", operation.reason},

@@ -104,6 +104,7 @@ std::string describe_operation(const Json& operation, const Style& style) {
   const Json& receipt = operation["backup"];
   fields.add("Backup", operation["backup_id"].is_string() ? operation["backup_id"].as_string() : receipt["id"].as_string());
   fields.add("Restores", operation["restores"].as_string());
+  if (!operation["not_restored"].items().empty()) fields.add("Not restored", operation["not_restored"].dump());
   return fields.text(style);
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <optional>
 
 #include "cli/text.hpp"
 
@@ -11,15 +12,21 @@ namespace {
 constexpr std::int64_t kLineEveryNs = 10'000'000'000;
 constexpr int kBar = 24;
 
-std::string percent(const Progress& progress) {
+// Of all of it, 0 to 1, by bytes, else by files; none where neither's total is known.
+std::optional<double> done_of(const Progress& progress) {
+  const bool by_bytes = progress.total_bytes > 0;
+  const std::int64_t total = by_bytes ? progress.total_bytes : progress.total_files;
+  if (total <= 0) return std::nullopt;
+  return std::min(1.0, static_cast<double>(by_bytes ? progress.bytes : progress.files) / static_cast<double>(total));
+}
+
+std::string percent(double part) {
   char text[16];
-  const double part = std::min(1.0, static_cast<double>(progress.bytes) / static_cast<double>(progress.total_bytes));
   std::snprintf(text, sizeof text, "%3d%%", static_cast<int>(part * 100));
   return text;
 }
 
-std::string bar(const Progress& progress) {
-  const double part = std::min(1.0, static_cast<double>(progress.bytes) / static_cast<double>(progress.total_bytes));
+std::string bar(double part) {
   const auto full = static_cast<std::size_t>(part * kBar);
   return "[" + std::string(full, '#') + std::string(kBar - full, '.') + "]";
 }
@@ -60,9 +67,9 @@ Progress progress_of(const Json& operation) {
 std::string progress_line(const Progress& progress, double bytes_per_s, int width) {
   std::string line = printable(progress.what);
   const std::string more = amounts(progress, bytes_per_s);
-  if (progress.total_bytes > 0) {
+  if (const auto part = done_of(progress)) {
     const bool room = width <= 0 || columns(line) + kBar + 9 + columns(more) <= width;
-    line += room ? "  " + bar(progress) + " " + percent(progress) : "  " + percent(progress);
+    line += room ? "  " + bar(*part) + " " + percent(*part) : "  " + percent(*part);
   }
   line += more;
   return width > 0 ? cut(line, width) : line;

@@ -293,12 +293,7 @@ void Engine::find_operation(std::string operation_id, Done<Json> done) {
   impl_->command<Json>(std::move(done), [impl = impl_.get(), operation_id = std::move(operation_id)](Done<Json> then) {
     impl->commands.find_operation(operation_id, [impl, then = std::move(then)](Result<Json> found) {
       if (!found) return then(std::move(found));
-      if (const Task* task = impl->reconciler.task_of((*found)["session_id"].as_string())) {
-        Json progress = Json::object({{"bytes", task->progress_bytes}, {"files", task->progress_files}});
-        if ((*found)["step"].as_string() == to_string(OperationStep::fill))
-          progress.set("total_bytes", (*found)["source"]["bytes"]).set("total_files", (*found)["source"]["files"]);
-        found->set("progress", std::move(progress));
-      }
+      if (found.ok()) found->set("progress", impl->reconciler.progress_of(*found));
       then(std::move(found));
     });
   });

@@ -157,6 +157,7 @@ Step plan_filled(const Session& session, const Knowledge& known) {
   if (!filled) return again(session, reason::kVolumeLost, "the volume that was filled is not there");
   Session next = session;
   next.operation->target->uid = filled->uid;
+  next.operation->source->not_restored = known.task->receipt->not_restored;
   return go_to(std::move(next), OperationStep::swap);
 }
 

@@ -148,6 +148,8 @@ struct Task {
   std::optional<Receipt> receipt;  // where it succeeded
   std::int64_t progress_bytes = 0;
   std::int64_t progress_files = 0;
+  std::int64_t total_bytes = -1;  // what there will be in all; < 0: not known
+  std::int64_t total_files = -1;
 };
 
 class Compute {

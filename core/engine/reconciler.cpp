@@ -54,11 +54,6 @@ Reconciler::Work* Reconciler::find(const std::string& id) {
   return it == works_.end() ? nullptr : &it->second;
 }
 
-const Task* Reconciler::task_of(const std::string& id) const {
-  auto it = works_.find(id);
-  return it == works_.end() || it->second.last_task.state == TaskState::none ? nullptr : &it->second.last_task;
-}
-
 void Reconciler::enqueue(const std::string& id) {
   Work& work = works_[id];
   work.id = id;

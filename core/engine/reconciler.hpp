@@ -27,7 +27,9 @@ class Reconciler {
   void reset();                         // this replica leads from now on: nothing learnt before counts
   // Whether an observation alone shows that there is something to do.
   [[nodiscard]] bool is_settled(const SessionSnapshot& snapshot, const Workspace& workspace) const;
-  [[nodiscard]] const Task* task_of(const std::string& id) const;  // as last seen; null: none
+  // What the running task of an operation has done, as last seen, and of how much; null: none runs, or it does not tell.
+  // `operation`: its document, with `session_id`.
+  [[nodiscard]] Json progress_of(const Json& operation) const;
   [[nodiscard]] std::size_t depth() const { return works_.size(); }
   // Once no step is under way. With the lease gone none begins.
   void when_idle(std::function<void()> idle);
@@ -55,6 +57,8 @@ class Reconciler {
     std::int64_t look_misses = 0;  // looks that failed in a row
     std::int64_t operation_misses = 0;  // calls for such an operation that failed in a row
     std::int64_t progress_ms = 0;       // when the running task was last seen to have moved; 0: none runs
+    std::string saved_by;               // the operation whose backup was recorded last, and how much it saved
+    std::int64_t saved_bytes = 0;
     Scheduler::TimerId timer = 0;
     Task last_task;
   };

@@ -99,6 +99,28 @@ void Reconciler::note_task(Work& work, Task seen) {
   work.known.task = std::move(seen);
 }
 
+Json Reconciler::progress_of(const Json& operation) const {
+  const auto found = works_.find(operation["session_id"].as_string());
+  if (found == works_.end() || found->second.last_task.state != TaskState::running) return {};
+  const Work& work = found->second;
+  const Task& task = work.last_task;
+  std::int64_t total_bytes = task.total_bytes;
+  std::int64_t total_files = task.total_files;
+  if (task.progress_bytes <= 0 && task.progress_files <= 0 && total_bytes < 0 && total_files < 0) return {};
+  // What reads an archive knows the number of its entries; what they hold was counted when they were saved.
+  const std::string& step = operation["step"].as_string();
+  if (step == to_string(OperationStep::fill)) {
+    total_bytes = operation["source"]["bytes"].as_int(-1);
+    total_files = operation["source"]["files"].as_int(-1);
+  }
+  const bool saved_it = operation["id"].as_string() == work.saved_by;
+  if (step == to_string(OperationStep::verify) && total_bytes < 0 && saved_it) total_bytes = work.saved_bytes;
+  Json progress = Json::object({{"bytes", task.progress_bytes}, {"files", task.progress_files}});
+  if (total_bytes >= 0) progress.set("total_bytes", total_bytes);
+  if (total_files >= 0) progress.set("total_files", total_files);
+  return progress;
+}
+
 // `then` hears how it went: the caller says what a failure means.
 void Reconciler::remove_tasks(Work& work, const std::string& operation, std::int64_t first, std::int64_t last,
                               std::function<void(Work&, Status)> then) {
@@ -129,6 +151,8 @@ void Reconciler::record_backup(Work& work, const Session& session) {
   record.state = "started";
   record.receipt = *work.known.task->receipt;
   record.receipt.live |= session.operation->live;
+  work.saved_by = session.operation->id;
+  work.saved_bytes = record.receipt.bytes;
   const std::string partition = documents::backup_partition(session.id);
   Commit put;
   put.partition = partition;

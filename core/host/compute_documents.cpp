@@ -104,6 +104,8 @@ Result<Task> task_from_json(const Json& document) {
   task.message = document["message"].as_string();
   task.progress_bytes = document["progress"]["bytes"].as_int();
   task.progress_files = document["progress"]["files"].as_int();
+  task.total_bytes = document["progress"]["total_bytes"].as_int(-1);
+  task.total_files = document["progress"]["total_files"].as_int(-1);
   if (task.state == TaskState::succeeded) {
     if (!document["receipt"].is_object()) return wrong("receipt", "given for a task that succeeded");
     ROOST_TRY(task.receipt, receipt_from_json(document["receipt"]));

@@ -12,6 +12,23 @@ bool blocks_release(const Skipped& skipped) {
   return skipped.kind != "socket" && skipped.kind != "fifo" && skipped.kind != "device";
 }
 
+Json skips_json(const std::vector<Skipped>& skips) {
+  Json list = Json::array();
+  for (const Skipped& s : skips) {
+    list.push(Json::object({{"kind", s.kind}, {"reason", s.reason}, {"count", s.count}, {"example", s.example}}));
+  }
+  return list;
+}
+
+Status read_skips(const Json& list, std::vector<Skipped>& to) {
+  for (const Json& item : list.items()) {
+    Fields entry(item, "receipt.skipped");
+    to.push_back({entry.text("kind"), entry.text("reason"), entry.number("count"), entry.text("example")});
+    ROOST_CHECK(entry.status());
+  }
+  return {};
+}
+
 }  // namespace
 
 std::string release_blocker(const Receipt& receipt, const std::string& operation_id, const std::string& volume_uid,
@@ -37,26 +54,24 @@ std::string release_blocker(const Receipt& receipt, const std::string& operation
 }
 
 Json to_json(const Receipt& receipt) {
-  Json skipped = Json::array();
-  for (const Skipped& s : receipt.skipped) {
-    skipped.push(Json::object({{"kind", s.kind}, {"reason", s.reason}, {"count", s.count}, {"example", s.example}}));
-  }
-  return Json::object({{"backup_id", receipt.backup_id},
-                       {"archive", receipt.archive},
-                       {"session_id", receipt.session_id},
-                       {"operation_id", receipt.operation_id},
-                       {"volume_uid", receipt.volume_uid},
-                       {"files", receipt.files},
-                       {"bytes", receipt.bytes},
-                       {"archive_bytes", receipt.archive_bytes},
-                       {"archive_sha256", receipt.archive_sha256},
-                       {"tree_hash", receipt.tree_hash},
-                       {"made_at_us", receipt.made_at_us},
-                       {"verified_at_us", receipt.verified_at_us},
-                       {"live", receipt.live},
-                       {"exclusions", receipt.exclusions},
-                       {"empty_volume", receipt.empty_volume},
-                       {"skipped", std::move(skipped)}});
+  Json json = Json::object({{"backup_id", receipt.backup_id},
+                            {"archive", receipt.archive},
+                            {"session_id", receipt.session_id},
+                            {"operation_id", receipt.operation_id},
+                            {"volume_uid", receipt.volume_uid},
+                            {"files", receipt.files},
+                            {"bytes", receipt.bytes},
+                            {"archive_bytes", receipt.archive_bytes},
+                            {"archive_sha256", receipt.archive_sha256},
+                            {"tree_hash", receipt.tree_hash},
+                            {"made_at_us", receipt.made_at_us},
+                            {"verified_at_us", receipt.verified_at_us},
+                            {"live", receipt.live},
+                            {"exclusions", receipt.exclusions},
+                            {"empty_volume", receipt.empty_volume},
+                            {"skipped", skips_json(receipt.skipped)}});
+  if (!receipt.not_restored.empty()) json.set("not_restored", skips_json(receipt.not_restored));
+  return json;
 }
 
 Result<Receipt> receipt_from_json(const Json& document) {
@@ -77,11 +92,8 @@ Result<Receipt> receipt_from_json(const Json& document) {
   receipt.live = fields.flag("live");
   receipt.exclusions = fields.flag("exclusions");
   receipt.empty_volume = fields.flag("empty_volume");
-  for (const Json& item : document["skipped"].items()) {
-    Fields entry(item, "receipt.skipped");
-    receipt.skipped.push_back({entry.text("kind"), entry.text("reason"), entry.number("count"), entry.text("example")});
-    ROOST_CHECK(entry.status());
-  }
+  ROOST_CHECK(read_skips(document["skipped"], receipt.skipped));
+  ROOST_CHECK(read_skips(document["not_restored"], receipt.not_restored));
   ROOST_CHECK(fields.status());
   return receipt;
 }

@@ -15,7 +15,7 @@ namespace roost {
 
 struct Skipped {
   std::string kind;    // "file", "directory", "symlink", "socket", "fifo", "device"
-  std::string reason;  // "unreadable", "changed", "vanished", "unsupported", "excluded"
+  std::string reason;  // "unreadable", "changed", "vanished", "unsupported", "excluded"; of a restore: "permissions"
   std::int64_t count = 0;
   std::string example;  // one path, escaped and cut
   bool operator==(const Skipped&) const = default;
@@ -38,6 +38,7 @@ struct Receipt {
   bool exclusions = false;          // something was left out on request: never release-grade
   bool empty_volume = false;        // there was nothing to save
   std::vector<Skipped> skipped;
+  std::vector<Skipped> not_restored;  // of a restore: what came back otherwise than it was saved
   bool operator==(const Receipt&) const = default;
 };
 

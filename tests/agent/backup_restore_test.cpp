@@ -1,7 +1,11 @@
 // Restoring: nothing leaves the directory whatever the archive says, and a failure leaves a clear state.
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <linux/capability.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#include <thread>
 
 #include "agent/backup_archives.hpp"
 #include "agent/restore.hpp"
@@ -130,10 +134,58 @@ TEST_F(BackupRestore, ZerosBecomeHolesAndTheBytesAreRight) {
   EXPECT_LT(status.st_blocks * 512, 1 << 20);
 }
 
+// Of this thread only.
+void drop_capability(int capability) {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[2] = {};
+  ASSERT_EQ(::syscall(SYS_capget, &header, data), 0);
+  for (std::uint32_t* set : {&data[0].effective, &data[0].permitted}) *set &= ~(1u << capability);
+  ASSERT_EQ(::syscall(SYS_capset, &header, data), 0);
+}
+
+TEST_F(BackupRestore, SetgidComesBackAndIsCountedWhereTheKernelLeavesItOut) {
+  if (::geteuid() != 0) GTEST_SKIP() << "giving files away needs root";
+  ASSERT_EQ(::chown(into_.c_str(), 12345, 12346), 0);
+  const std::string less = dir_ / "less";
+  fs::create_directory(less);
+  ASSERT_EQ(::chown(less.c_str(), 12345, 12346), 0);
+  const std::string bytes = make_archive([&](ArchiveWriter& writer) {
+    EXPECT_TRUE(writer.add_directory(at("shared", 02770)).ok());
+    EXPECT_TRUE(writer.add_directory(at("shared/all", 01777)).ok());
+    EXPECT_TRUE(writer.add_file(at("shared/tool", 06755), "x", false).ok());
+    EXPECT_TRUE(writer.add_file(at("shared/plain", 0640), "x", false).ok());
+  });
+  const auto mode = [](const std::string& path) {
+    struct stat status {};
+    EXPECT_EQ(::stat(path.c_str(), &status), 0) << path;
+    return status.st_mode & 07777u;
+  };
+  const auto whole = extract(bytes, into_);
+  ASSERT_TRUE(whole.ok()) << whole.error().message;
+  EXPECT_TRUE(whole->not_restored.empty());
+  EXPECT_EQ(mode(into_ + "/shared"), 02770u);
+  EXPECT_EQ(mode(into_ + "/shared/all"), 01777u);
+  EXPECT_EQ(mode(into_ + "/shared/tool"), 06755u);
+  std::thread([&] {
+    drop_capability(CAP_FSETID);
+    const auto result = extract(bytes, less);
+    ASSERT_TRUE(result.ok()) << result.error().message;
+    const std::vector<Skipped> lost{{"file", "permissions", 1, "shared/tool"}, {"directory", "permissions", 1, "shared"}};
+    EXPECT_EQ(result->not_restored, lost);
+    EXPECT_EQ(*receipt_from_json(to_json(*result)), *result);
+  }).join();
+  EXPECT_EQ(mode(less + "/shared"), 0770u);
+  EXPECT_EQ(mode(less + "/shared/tool"), 04755u);
+  EXPECT_EQ(mode(less + "/shared/plain"), 0640u);
+}
+
 TEST_F(BackupRestore, SetuidIsKeptForAUserAndDroppedForRoot) {
   const std::string bytes =
       make_archive([&](ArchiveWriter& writer) { EXPECT_TRUE(writer.add_file(at("tool", 04755), "x", false).ok()); });
-  ASSERT_TRUE(extract(bytes, into_).ok());
+  const auto mine = extract(bytes, into_);
+  ASSERT_TRUE(mine.ok());
+  const std::vector<Skipped> withheld{{"file", "permissions", 1, "tool"}};
+  EXPECT_EQ(mine->not_restored, ::geteuid() == 0 ? withheld : std::vector<Skipped>());
   struct stat status {};
   ASSERT_EQ(::stat((into_ + "/tool").c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 07777, ::geteuid() == 0 ? 0755u : 04755u);
@@ -141,7 +193,9 @@ TEST_F(BackupRestore, SetuidIsKeptForAUserAndDroppedForRoot) {
   const std::string users = dir_ / "users";
   fs::create_directory(users);
   ASSERT_EQ(::chown(users.c_str(), 12345, 12346), 0);
-  ASSERT_TRUE(extract(bytes, users).ok());
+  const auto theirs = extract(bytes, users);
+  ASSERT_TRUE(theirs.ok());
+  EXPECT_TRUE(theirs->not_restored.empty());
   ASSERT_EQ(::stat((users + "/tool").c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 07777, 04755u);
   EXPECT_EQ(status.st_uid, 12345u);

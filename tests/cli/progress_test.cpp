@@ -19,6 +19,10 @@ TEST(ProgressLine, WithoutATotalThereIsNoBar) {
   EXPECT_EQ(progress_line({"stop", 0, 0, 0, 0}, 0, 0), "stop");
 }
 
+TEST(ProgressLine, WithTheNumberOfFilesOnlyTheBarIsOfFiles) {
+  EXPECT_EQ(progress_line({"verify", 2048, 0, 3, 4}, 0, 0), "verify  [##################......]  75%  2.0 KiB  3 of 4 files");
+}
+
 TEST(ProgressLine, FitsTheTerminalAndGivesTheBarUpFirst) {
   const Progress progress{"backup of 1823b3a8: backup", 5, 10, 1, 2};
   for (int width = 1; width < 120; ++width) EXPECT_LE(columns(progress_line(progress, 1e6, width)), width);

@@ -72,6 +72,25 @@ def test_what_cannot_be_backed_up_is_refused(daemon):
     finished(daemon, daemon.session(uuid)["operation"] and f"/operations/{daemon.session(uuid)['operation']['id']}")
 
 
+def test_a_backup_says_how_far_it_is_and_of_how_much(daemon):
+    uuid = daemon.create()
+    code, output = daemon.workspace(uuid).run("bash", "-c", "head -c 96M /dev/urandom | base64 -w 0 | head -c 96M > /workspace/large; touch /workspace/small")
+    assert code == 0, output
+    asleep(daemon, uuid)
+    operation = daemon.post(f"/session/{uuid}/backups").json["operation"]
+
+    def told():
+        document = daemon.get(operation).json
+        assert not document["done"], f"it never said how much there is: {document}"
+        progress = document["progress"] or {}
+        return "total_bytes" in progress and {**progress, "step": document["step"]}
+
+    progress = wait_for(told, 60, "the totals")
+    assert (progress["step"], progress["total_bytes"], progress["total_files"]) == ("backup", 96 << 20, 2), progress
+    assert progress["bytes"] <= 96 << 20 and progress["files"] <= 2
+    assert finished(daemon, operation)["progress"] is None
+
+
 def test_a_wake_does_not_wait_for_a_backup(daemon):
     uuid = daemon.create()
     for i in range(30):

@@ -242,6 +242,42 @@ TEST_F(Backup, IsFoundByItsOperationsIdDuringAndAfter) {
   EXPECT_EQ((*found)["outcome"].as_string(), "succeeded");
 }
 
+TEST_F(Backup, SaysHowFarItIsAndOfHowMuch) {
+  const std::string id = asleep();
+  const Operation operation = begun(id);
+  const auto progress = [&] { return (*h.operation(operation.id))["progress"]; };
+  // Until its task is seen, and as long as the task says nothing, nobody knows.
+  ASSERT_TRUE(until_task(TaskKind::backup));
+  h.simulator.cancel(task()->event);
+  h.pass_ms(10'000);
+  EXPECT_TRUE(progress().is_null());
+  task()->task.progress_bytes = 5;
+  task()->task.progress_files = 1;
+  ASSERT_TRUE(h.until([&] { return progress().is_object(); }));
+  EXPECT_EQ(progress().dump(), R"({"bytes":5,"files":1})") << "no total that is not known";
+  task()->task.total_bytes = 50;
+  task()->task.total_files = 2;
+  ASSERT_TRUE(h.until([&] { return progress()["total_bytes"].as_int() == 50; }));
+  EXPECT_EQ(progress()["total_files"].as_int(), 2);
+}
+
+TEST_F(Backup, ItsReadingIsOfAsManyBytesAsWereSaved) {
+  const std::string id = asleep();
+  const Operation operation = begun(id);
+  ASSERT_TRUE(until_task(TaskKind::verify));
+  h.simulator.cancel(task()->event);
+  task()->task.progress_files = 1;
+  task()->task.total_files = 3;
+  const auto progress = [&] { return (*h.operation(operation.id))["progress"]; };
+  ASSERT_TRUE(h.until([&] { return progress().is_object(); }));
+  EXPECT_EQ(progress()["total_files"].as_int(), 3);
+  EXPECT_GT(progress()["total_bytes"].as_int(), 0);
+  EXPECT_EQ(progress()["total_bytes"].as_int(), h.record(operation.backup_id).receipt.bytes);
+  ASSERT_TRUE(h.wake(id).ok());
+  ASSERT_TRUE(until_tidy(id));
+  EXPECT_TRUE(progress().is_null()) << "of what is over";
+}
+
 TEST_F(Backup, WhoseVolumeIsLostFails) {
   const std::string id = asleep();
   begun(id);

@@ -497,10 +497,12 @@ TEST(PlannerRestore, TakesTheFilledVolumesUidFromALiveLookOnly) {
   k.task = filled();
   EXPECT_EQ(name(plan_settled(restoring(OperationStep::fill), k)), "observe");
   k.live = true;
+  k.task->receipt->not_restored.push_back({"file", "permissions", 2, "a"});
   Step next = plan_settled(restoring(OperationStep::fill), k);
   ASSERT_EQ(name(next), "update");
   EXPECT_EQ(std::get<step::Update>(next).next.operation->step, OperationStep::swap);
   EXPECT_EQ(std::get<step::Update>(next).next.operation->target->uid, "uid-2");
+  EXPECT_EQ(std::get<step::Update>(next).next.operation->source->not_restored, k.task->receipt->not_restored);
   k.workspace->volumes->back().token = "another";
   EXPECT_EQ(name(plan_settled(restoring(OperationStep::fill), k)), "fail");
 }

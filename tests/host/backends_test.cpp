@@ -230,6 +230,8 @@ TEST_F(BackendsTest, ATaskIsStartedWithWhatTheBackupPluginDescribes) {
   ASSERT_TRUE(started.ok()) << started.error().message;
   EXPECT_EQ(started->state, TaskState::running);
   EXPECT_EQ(started->progress_files, 2);
+  EXPECT_EQ(started->total_bytes, 50);
+  EXPECT_LT(started->total_files, 0) << "it did not say";
   const Json document = sent("task_start");
   const std::string archives = (directory_ / "archives").string();
   EXPECT_EQ(document["backup"]["manifest"].as_string(), std::string(ROOST_EXAMPLE_PLUGINS) + "/backup-minimal-c.roost.json");

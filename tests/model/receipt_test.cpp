@@ -66,6 +66,7 @@ TEST(Receipt, SkippedFilesBlockUntilTheLossIsAcceptedAndSocketsNever) {
 TEST(Receipt, SurvivesTheStoreAndSaysWhatIsWrong) {
   Receipt r = good();
   r.skipped.push_back({"file", "changed", 2, "b"});
+  r.not_restored.push_back({"directory", "permissions", 1, "c"});
   EXPECT_EQ(*receipt_from_json(to_json(r)), r);
   BackupRecord record{"id", "1823b3a8", "u", "a.zip", 5, "request", "verified", r, 6, 7, 8, 9, "0badcafe"};
   record.hold = BackupHold{10, "an audit", "admin", 11};

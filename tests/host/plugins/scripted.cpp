@@ -53,7 +53,7 @@ class Scripted : public ComputePlugin {
   }
   std::string task_start(const Call&, std::string_view spec) override {
     log_.info("task_start", spec);
-    return R"({"state":"running","progress":{"bytes":5,"files":2}})";
+    return R"({"state":"running","progress":{"bytes":5,"files":2,"total_bytes":50}})";
   }
   std::string task_observe(const Call&, std::string_view request) override {
     log_.info("task_observe", request);
