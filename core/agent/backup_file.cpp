@@ -42,6 +42,8 @@ OpenedFile open_file(const FdOwner& parent, const char* name, Settle settle) {
   return file;
 }
 
+void read_ahead(const OpenedFile& file) { ::posix_fadvise(file.fd.get(), 0, file.status.st_size, POSIX_FADV_WILLNEED); }
+
 std::string_view read_piece(const OpenedFile& file, std::int64_t offset, std::size_t enough, std::span<char> buffer,
                             bool& error) {
   std::size_t got = 0;

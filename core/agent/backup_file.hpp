@@ -26,6 +26,9 @@ struct OpenedFile {
 enum class Settle { wait, no };
 [[nodiscard]] OpenedFile open_file(const FdOwner& parent, const char* name, Settle settle);
 
+// Asks the kernel to fetch all of it meanwhile; returns at once. What is in memory already costs next to nothing.
+void read_ahead(const OpenedFile& file);
+
 // Bytes from `offset` on, into the buffer: asks for as many as the buffer holds and is content with `enough`; fewer at the file's
 // end. Where it cannot be read, none, and `error` is set.
 [[nodiscard]] std::string_view read_piece(const OpenedFile& file, std::int64_t offset, std::size_t enough, std::span<char> buffer,

@@ -29,6 +29,7 @@ struct FoundItem {
   EntryAttributes attributes;  // of a file only its path is known while it is found
   std::string target;          // of a link
   DirectoryRef parent;         // of a file
+  OpenedFile opened;           // of a file that was opened ahead
   EncodedEntry entry;          // where encoded
   std::size_t bytes = 0;       // of the batch's, likewise
   ManifestSkip skip;           // where skipped
@@ -45,11 +46,14 @@ class FoundBatch final : public WorkPool::Job {
   void run(Workbench& bench) override;
 
  private:
+  void open_ahead(FoundItem& item) const;
+
   const bool live_;
   const std::atomic<bool>& stop_;
 };
 
-// Reads a file that is small, in up to kReadings attempts, and encodes it, or notes why it is skipped; or that it is too large.
+// Reads a file that is small, in up to kReadings attempts, the first of what was opened ahead, and encodes it, or notes why it is
+// skipped; or that it is too large.
 void read_small(FoundItem& item, bool live, Workbench& bench, std::string& bytes);
 
 class TreeReader {

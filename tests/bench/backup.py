@@ -1,4 +1,5 @@
-"""./dev bench backup: roost-agent beside zip and 7z, on a tree of many small files and on one of large ones.
+"""./dev bench backup: roost-agent beside zip and 7z, on a tree of many small files and on one of large ones; and what roostd reads of
+a large archive to give one file of it.
 
 In each pair every program packs the same tree, one after another, in an order that rotates; a ratio is the median over pairs.
 "cold" is after the page cache was dropped, where this process may do that. What the trees are made of is the machine's own
@@ -15,9 +16,13 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from roost import Daemon  # noqa: E402
+
 PAIRS = int(os.environ.get("ROOST_BENCH_PAIRS", "3"))
 SMALL_FILES = int(os.environ.get("ROOST_BENCH_FILES", "50000"))
 LARGE_MIB = int(os.environ.get("ROOST_BENCH_MIB", "768"))
+RANGES_MIB = int(os.environ.get("ROOST_BENCH_RANGES_MIB", "2048"))
 LEVEL_ZIP, LEVEL_7Z = 6, 5  # what either does when it is not told
 MEMORY_BAR_MIB = 64
 OPERATION = "0badcafe"
@@ -97,11 +102,11 @@ class Packers:
     def archive(self, name):
         return self.place / "store/roost.zip" if name == "roost-agent" else self.place / f"{name}.zip"
 
-    def task(self, kind, tree):
+    def task(self, kind, tree, store=None, archive="roost.zip"):
         spec = {"id": "abcd1234", "user_id": "bench@example.com", "operation": OPERATION, "attempt": 1, "kind": kind,
-                "archive": "roost.zip", "backup_id": "abcd1234-20251115T035136Z", "volume": {"name": "v", "token": "t", "uid": "u"},
+                "archive": archive, "backup_id": "abcd1234-20251115T035136Z", "volume": {"name": "v", "token": "t", "uid": "u"},
                 "volume_path": str(tree), "backup": {"manifest": str(self.build / "lib/roost/plugins/backup-directory.roost.json"),
-                                                     "config": {"path": str(self.place / "store")}, "mounts": []}}
+                                                     "config": {"path": str(store or self.place / "store")}, "mounts": []}}
         (self.place / "spec.json").write_text(json.dumps(spec))
         return [self.build / "bin/roost-agent", kind, "--spec", self.place / "spec.json", "--result", self.place / "result.json",
                 "--progress", self.place / "progress.json"]
@@ -160,12 +165,45 @@ def report(what, seconds, peaks, sizes, checks):
         f"{times['zip']:.2f} s; 7z t {times['7z']:.2f} s; {peak:.1f} MiB)", "stated", None)
 
 
+def read_by(process):
+    """Bytes that it has read from files so far; sockets do not count."""
+    lines = pathlib.Path(f"/proc/{process.pid}/io").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("rchar")).split()[1])
+
+
+def one_file(packers, place, choose):
+    """roostd finds an archive of noise in its storage, and gives one file of it, of noise too: nothing of it is spared by packing."""
+    tree, wanted = place / "ranges", choose.randbytes(1 << 20)
+    tree.mkdir()
+    for name in ("a", "c"):
+        with open(tree / name, "wb") as out:
+            for _ in range(RANGES_MIB // 2):
+                out.write(choose.randbytes(1 << 20))
+    (tree / "b").write_bytes(wanted)
+    daemon = Daemon(packers.build)
+    store = daemon.directory / "backups"
+    store.mkdir()
+    name = "workspace-abcd1234-20251115T035136Z.zip"
+    measured(packers.task("backup", tree, store, name))
+    shutil.rmtree(tree)
+    config = pathlib.Path(__file__).resolve().parents[2] / "config/roost.yaml"
+    subprocess.run([packers.build / "bin/roostd", "--config", config, "recover"], env=daemon.environment, check=True, stdout=subprocess.DEVNULL)
+    with daemon:
+        (backup,) = daemon.get("/backups").json["backups"]
+        before, began = read_by(daemon.process), time.monotonic()
+        answer = daemon.get(f"/backups/{backup['id']}/files/b")
+        seconds, more = time.monotonic() - began, read_by(daemon.process) - before - len(wanted)
+        assert answer.status == 200 and answer.body == wanted, answer.status
+        row(f"One file of 1 MiB out of an archive of {(store / name).stat().st_size / 2**30:.2f} GiB: read beside its size",
+            f"{more / 1024:.0f} KiB ({seconds * 1000:.0f} ms)", "≤ 1 MiB", more <= 1 << 20)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--build", type=pathlib.Path, required=True)
-    parser.add_argument("what", nargs="*", help="small, large (default: all)")
+    parser.add_argument("what", nargs="*", help="small, large, ranges (default: all)")
     arguments = parser.parse_args()
-    wanted = arguments.what or ["small", "large"]
+    wanted = arguments.what or ["small", "large", "ranges"]
     for tool in ("zip", "unzip", "7z"):
         if shutil.which(tool) is None:
             sys.exit(f"{tool} is missing")
@@ -182,6 +220,8 @@ def main():
         if "large" in wanted:
             make_large(place / "large", text, programs, choose)
             compare(packers, place / "large", f"{LARGE_MIB} MiB in large files")
+        if "ranges" in wanted:
+            one_file(packers, place, choose)
 
 
 main()

@@ -51,7 +51,9 @@ void read_range(const Directory& directory, const std::string& name, std::uint64
   if (buffer == nullptr) throw sdk::Failure(ROOST_INTERNAL, "out of memory");
   while (left > 0) {
     const std::uint64_t begin = offset / kAlign * kAlign;
-    const ssize_t got = ::pread(file.get(), buffer.get(), kChunk, static_cast<off_t>(begin));
+    // No more than is asked for: one file of an archive is fetched in small pieces.
+    const std::uint64_t wanted = std::min<std::uint64_t>(kChunk, (offset - begin + left + kAlign - 1) / kAlign * kAlign);
+    const ssize_t got = ::pread(file.get(), buffer.get(), static_cast<std::size_t>(wanted), static_cast<off_t>(begin));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0 && errno == EINVAL && direct) {  // it took the flag, but does not do it
       direct = false;
