@@ -1,4 +1,4 @@
-// The command line of roostctl: its words, over CLI11, and what completes them. Thread safety: one thread.
+// The command line of roostctl: its words, what completes them, and their manual. Thread safety: one thread.
 #pragma once
 
 #include <string>
@@ -20,8 +20,19 @@ struct CommandLine {
 
 [[nodiscard]] CommandLine parse_command_line(int argc, const char* const* argv);
 
-// What may stand for the last of the words (which may be empty), one a line: "word" or "word<TAB>what it is"; the one line
-// ":files" says that a file's name is wanted. The words do not hold the program's name.
-[[nodiscard]] std::string complete(const std::vector<std::string>& words, const Contexts& contexts);
+// What may stand for the last of the words (which may be empty).
+struct Completion {
+  std::string text;  // one a line: "word" or "word<TAB>what it is"; the one line ":files" says that a file's name is wanted
+  enum class Ids { none, sessions, backups } ids = Ids::none;  // which of the server's would do too
+  std::string prefix;                                          // how they begin
+  Options options;                                             // which server, as far as the words say
+};
+// The words do not hold the program's name.
+[[nodiscard]] Completion complete(const std::vector<std::string>& words, const Contexts& contexts);
+// Asks the server, for a second at most; in the form of `text`. Nothing where it does not answer with all of them.
+[[nodiscard]] std::string complete_ids(const Completion& completion, const Environment& environment);
+
+// The manual page, for man(1).
+[[nodiscard]] std::string manual();
 
 }  // namespace roost::cli

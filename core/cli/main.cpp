@@ -18,7 +18,9 @@ std::optional<std::string> environment(const std::string& name) {
 int complete(int count, char** words) {
   const auto file = roost::cli::read_contexts(roost::cli::contexts_path(environment));
   roost::cli::Terminal terminal;
-  terminal.out(roost::cli::complete({words, words + count}, file.ok() ? file->contexts : roost::cli::Contexts{}));
+  const auto found = roost::cli::complete({words, words + count}, file.ok() ? file->contexts : roost::cli::Contexts{});
+  terminal.out(found.text);
+  terminal.out(roost::cli::complete_ids(found, environment));
   return 0;
 }
 
@@ -27,6 +29,10 @@ int complete(int count, char** words) {
 int main(int argc, char** argv) {
   using namespace roost::cli;
   if (argc > 1 && std::strcmp(argv[1], "__complete") == 0) return complete(argc - 2, argv + 2);
+  if (argc > 1 && std::strcmp(argv[1], "__manual") == 0) {  // what the build installs
+    Terminal().out(manual());
+    return 0;
+  }
   CommandLine line = parse_command_line(argc, argv);
   Terminal terminal = Terminal::find();
   if (!line.command) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "cli/command_tree.hpp"
 #include "cli/commands.hpp"
 
 namespace roost::cli {
@@ -87,7 +88,7 @@ TEST(Complete, OffersCommandsOptionsAndValues) {
   contexts.entries["prod"] = {"https://a", "", "", "", ""};
   contexts.entries["dev"] = {"https://b", "", "", "", ""};
   using Words = std::vector<std::string>;
-  const auto offered = [&](const Words& words) { return words_of(complete(words, contexts)); };
+  const auto offered = [&](const Words& words) { return words_of(complete(words, contexts).text); };
   EXPECT_EQ(offered({"sess"}), Words{"session"});
   EXPECT_EQ(offered({"session", "s"}), (Words{"status", "sleep", "scale"}));
   EXPECT_EQ(offered({"s", "w"}), Words{"wake"});
@@ -97,10 +98,68 @@ TEST(Complete, OffersCommandsOptionsAndValues) {
   EXPECT_EQ(offered({"config", "use", ""}), (Words{"dev", "prod"}));
   EXPECT_EQ(offered({"--context", "prod", "session", "scale", "1823b3a8", ""}), (Words{"up", "down"}));
   EXPECT_EQ(offered({"-o", "j"}), Words{"json"});
-  EXPECT_EQ(complete({"--key-file", "x"}, contexts), ":files\n");
+  EXPECT_EQ(complete({"--key-file", "x"}, contexts).text, ":files\n");
   EXPECT_TRUE(offered({"config", "use", "prod", ""}).empty());
   EXPECT_TRUE(offered({}).size() > 5);
   EXPECT_TRUE(offered({"nonsense", "", "--", "x", "", ""}).size() > 0);
+}
+
+TEST(Complete, SaysWhichIdsTheServerIsToBeAskedFor) {
+  using Ids = Completion::Ids;
+  const auto wanted = [](const std::vector<std::string>& words) { return complete(words, {}).ids; };
+  EXPECT_EQ(wanted({"session", "get", ""}), Ids::sessions);
+  EXPECT_EQ(wanted({"s", "rm", "18"}), Ids::sessions);
+  EXPECT_EQ(wanted({"chat", "send", ""}), Ids::sessions);
+  EXPECT_EQ(wanted({"backup", "create", ""}), Ids::sessions);
+  EXPECT_EQ(wanted({"backup", "get", ""}), Ids::backups);
+  EXPECT_EQ(wanted({"b", "restore", "1823b3a8-20251115T035136Z", "--into", ""}), Ids::sessions);
+  EXPECT_EQ(wanted({"backup", "list", "--session", ""}), Ids::sessions);
+  EXPECT_EQ(wanted({"backup", "list", "--session=18"}), Ids::sessions);
+  EXPECT_EQ(complete({"backup", "list", "--session=18"}, {}).prefix, "18");
+  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{{},
+                                                                                     {""},
+                                                                                     {"session", ""},
+                                                                                     {"session", "create", ""},
+                                                                                     {"session", "get", "1823b3a8", ""},
+                                                                                     {"session", "get", "--"},
+                                                                                     {"backup", "list", "--user", ""},
+                                                                                     {"chat", "send", "1823b3a8", ""},
+                                                                                     {"operation", "get", ""}}) {
+    EXPECT_EQ(wanted(words), Ids::none) << (words.empty() ? "" : words.front());
+  }
+}
+
+TEST(Complete, AsksTheServerThatTheWordsSay) {
+  const Completion said = complete(
+      {"--url", "http", ":", "//a.example", ":", "8080", "--key-file=k", "session", "--context", "dev", "get", "18"}, {});
+  EXPECT_EQ(said.options.url, "http://a.example:8080") << "as bash takes it apart";
+  EXPECT_EQ(said.options.key_file, "k");
+  EXPECT_EQ(said.options.context, "dev");
+  EXPECT_EQ(said.ids, Completion::Ids::sessions);
+  EXPECT_EQ(said.prefix, "18");
+}
+
+TEST(Manual, HasEveryCommandAndOption) {
+  const std::string page = manual();
+  EXPECT_TRUE(page.starts_with(".TH ROOSTCTL 1"));
+  CommandLine line;
+  CommandTree tree(line);
+  std::vector<const CLI::App*> apps{&tree.app()};
+  int seen = 0;
+  for (std::size_t i = 0; i < apps.size(); ++i) {
+    for (const CLI::App* app : commands_of(*apps[i])) apps.push_back(app);
+    if (i > 0 && commands_of(*apps[i]).empty())
+      EXPECT_NE(page.find(apps[i]->get_name() + "\\fR"), std::string::npos) << apps[i]->get_name();
+    for (const CLI::Option* option : apps[i]->get_options()) {
+      for (std::string name : option->get_lnames()) {
+        if (name == "help") continue;
+        for (std::size_t at = 0; (at = name.find('-', at)) != std::string::npos; at += 2) name.insert(at, "\\");
+        EXPECT_NE(page.find("\\fB\\-\\-" + name + "\\fR"), std::string::npos) << name;
+        ++seen;
+      }
+    }
+  }
+  EXPECT_GT(seen, 40);
 }
 
 }  // namespace

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from ctl import Ctl, FaultServer
+from ctl import Ctl, FaultServer, http
 from roost import GUIDE_KEY, Daemon, wait_for
 
 
@@ -323,6 +323,52 @@ def test_completion_in_a_real_bash(ctl):
                           cwd=ctl.home, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and done.stderr == "", done.stderr
     assert done.stdout.splitlines() == ["complete -F _roostctl roostctl", "session", "sleep", "dev", "key one"]
+
+
+def completed(ctl, *words, **environment):
+    return ctl("__complete", *words, env=environment).out.splitlines()
+
+
+def test_completion_knows_the_servers_sessions_and_backups(ctl, shared_daemon):
+    uuid = shared_daemon.create("tab@example.com")
+    assert completed(ctl, "session", "get", uuid[:5]) == [f"{uuid}\ttab@example.com, running"]
+    assert completed(ctl, "--url", "http", ":", "//127.0.0.1", ":", "1", "session", "get", uuid) == [], "another server"
+    backup = ctl.json("session", "delete", uuid)["backup"]["id"]
+    assert completed(ctl, "backup", "get", uuid) == [f"{backup}\ttab@example.com, verified"]
+    other = shared_daemon.create("tab@example.com", running=False)
+    assert any(line.startswith(other) for line in completed(ctl, "backup", "restore", backup, "--into", ""))
+    path = {"PATH": f"{ctl.program.parent}:{os.environ['PATH']}"}
+    for shell, script in [
+        (["bash", "--norc", "-c"], f"""source <(roostctl completion bash)
+            COMP_WORDS=(roostctl session get {other[:6]}); COMP_CWORD=3; _roostctl; echo "${{COMPREPLY[*]}}" """),
+        (["zsh", "-f", "-c"], f"""compdef() {{ : }}; _describe() {{ print -l -- ${{${{(P)2}}%%:*}} }}
+            source <(roostctl completion zsh); words=(roostctl session get {other[:6]}); CURRENT=4; _roostctl"""),
+        (["fish", "--no-config", "-c"], f"roostctl completion fish | source; complete -C 'roostctl session get {other[:6]}' | cut -f 1"),
+    ]:
+        done = subprocess.run([*shell, script], env={**ctl.environment, **path}, cwd=ctl.home, capture_output=True, text=True, timeout=60)
+        assert (done.stdout, done.stderr) == (other + "\n", ""), shell
+
+
+def test_completion_is_silent_where_the_server_is_of_no_use(ctl):
+    quiet = [("http://127.0.0.1:1", "the server is away")]
+    with FaultServer(b"") as mute, FaultServer(http(401, {"detail": "no"})) as refusing, \
+            FaultServer(http(200, {"sessions": [{"uuid": "1823b3a8"}], "count": 1, "next_cursor": "1823b3a8"}), http(500)) as half:
+        for url, why in quiet + [(mute.url, "it hangs up"), (refusing.url, "the key is wrong"), (half.url, "half a list")]:
+            done = ctl("__complete", "session", "get", "", env={"ROOST_URL": url})
+            assert (done.out, done.err) == ("", ""), why
+    evil = {"uuid": "$(reboot)", "user_id": "x", "phase": "running"}
+    good = {"uuid": "1823b3a8", "user_id": "a\tb\x1b[2J", "phase": "running"}
+    with FaultServer(http(200, {"sessions": [evil, good], "count": 2, "next_cursor": None})) as server:
+        assert completed(ctl, "session", "get", "", ROOST_URL=server.url) == ["1823b3a8\ta\\tb\\x1b[2J, running"]
+
+
+def test_the_manual_is_made_of_the_commands(ctl, build):
+    page = ctl("__manual").raw
+    assert (build / "share/man/man1/roostctl.1").read_bytes() == page
+    done = subprocess.run(["groff", "-man", "-Tutf8", "-ww", "-P-cbou"], input=page, capture_output=True, timeout=60)
+    assert done.returncode == 0 and done.stderr == b"", done.stderr
+    text = " ".join(done.stdout.decode().replace("\u2010", "-").split())
+    assert "backup restore BACKUP" in text and "--as-new" in text and "A new session, filled from the backup" in text
 
 
 def test_completion_in_a_real_zsh_and_fish(ctl):
