@@ -41,7 +41,7 @@ Result<std::optional<Receipt>> find_own(const TaskSpec& spec, TaskStorage& stora
   return std::optional<Receipt>();
 }
 
-ManifestHeader header_of(const TaskSpec& spec) {
+ManifestHeader header_of(const TaskSpec& spec, const WalkOptions& options) {
   ManifestHeader header;
   header.session_id = spec.id;
   header.user_id = spec.user_id;
@@ -51,7 +51,7 @@ ManifestHeader header_of(const TaskSpec& spec) {
   header.archive = spec.archive;
   header.volume_uid = spec.volume_uid;
   header.live = spec.live;
-  header.exclusions = spec.exclusions;
+  header.exclusions = static_cast<bool>(options.excluded);  // a backup without a .roostignore is a whole one
   header.made_at_us = system_clock().wall_us();
   return header;
 }
@@ -75,7 +75,7 @@ Result<Receipt> write_archive(const TaskSpec& spec, const FdOwner& root, TaskSto
   const WalkOptions options = options_of(spec, root);
   ROOST_TRY(const auto pool, WorkPool::start(task_threads()));
   ROOST_TRY(const auto sink, PartSink::start([&storage](std::string_view part) { return storage.put_part(part); }));
-  ROOST_TRY(const auto writer, ArchiveWriter::create(spool_directory, header_of(spec), *sink));
+  ROOST_TRY(const auto writer, ArchiveWriter::create(spool_directory, header_of(spec, options), *sink));
   ROOST_CHECK(save_tree(root.get(), options, *pool, *writer, monitor));
   ROOST_TRY(Receipt receipt, writer->finish());
   ROOST_CHECK(sink->flush());

@@ -84,6 +84,7 @@ struct Sessions {
   std::int64_t volume_bytes = 0;  // sessions.volume_size
   std::int64_t concurrent_starts = 0;
   std::int64_t concurrent_tasks = 0;
+  std::chrono::milliseconds backup_every{};  // zero: never by itself
   std::chrono::milliseconds kept_volume{};
   std::chrono::milliseconds tombstone{};
   std::chrono::milliseconds idempotency{};
@@ -91,6 +92,7 @@ struct Sessions {
 
 struct Backups {
   std::chrono::milliseconds retention{};
+  std::chrono::milliseconds retention_scheduled{};
   std::chrono::milliseconds drill_interval{};
   std::chrono::milliseconds walk{};
 };

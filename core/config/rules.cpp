@@ -214,11 +214,12 @@ class Interpreter {
     out.volume_bytes = in.size("volume_size");
     out.concurrent_starts = in.whole("concurrent_starts");
     out.concurrent_tasks = in.whole("concurrent_tasks");
+    out.backup_every = in.duration("backup_every");
     out.kept_volume = in.duration("kept_volume");
     out.tombstone = in.duration("tombstone");
     out.idempotency = in.duration("idempotency");
     const Reader backups(config_.tree["backups"]);
-    config_.backups = {backups.duration("retention"), backups.duration("drill_interval"), backups.duration("walk")};
+    config_.backups = {backups.duration("retention"), backups.duration("retention_scheduled"), backups.duration("drill_interval"), backups.duration("walk")};
     const Reader chat(config_.tree["chat"]);
     config_.chat = {chat.whole("queue_max"), chat.whole("tries"), chat.duration("history"), chat.flag("wakes")};
   }

@@ -83,6 +83,8 @@ class Collector {
         drills_failed_(metrics.counter("roost_backup_drills_total", "Backups that were read again", {{"result", "failed"}})),
         missing_(metrics.counter("roost_backups_missing_total", "Archives that were found to be gone")),
         removed_(metrics.counter("roost_backups_removed_total", "Backups that were removed")),
+        unsaved_(metrics.gauge("roost_backup_oldest_unsaved_seconds",
+                               "How old the last good backup is of the session that may have changed since and waits longest")),
         leader_(metrics.gauge("roost_engine_leader", "1 where this daemon reconciles")),
         ready_(metrics.gauge("roost_ready", "1 where /ready says yes")),
         accepted_(metrics.counter("roost_http_connections_total", "Accepted connections")),
@@ -100,6 +102,10 @@ class Collector {
     }
     for (const char* state : kBackupStates) {
       backups_.push_back(metrics.gauge("roost_backups", "Backups by state, as the leader last counted them", {{"state", state}}));
+    }
+    for (const char* result : {"started", "succeeded", "failed", "postponed", "cancelled"}) {
+      scheduled_.emplace_back(
+          metrics.counter("roost_backup_schedule_total", "Backups that the schedule began, and how they ended", {{"result", result}}));
     }
     for (const char* backend : {"store", "compute", "backup"}) {
       running_.push_back(metrics.gauge("roost_backend_calls_running", "Calls inside a plugin", {{"backend", backend}}));
@@ -158,6 +164,11 @@ class Collector {
     drills_failed_.follow(now.drills_failed);
     missing_.follow(now.missing);
     removed_.follow(now.removed);
+    const Engine::ScheduleStatistics schedule = sources_.engine->schedule_statistics();
+    const std::int64_t ends[] = {schedule.started, schedule.succeeded, schedule.failed, schedule.postponed, schedule.cancelled};
+    for (std::size_t i = 0; i < scheduled_.size(); ++i) scheduled_[i].follow(ends[i]);
+    const std::int64_t unsaved_us = schedule.unsaved_since_us == 0 ? 0 : system_clock().wall_us() - schedule.unsaved_since_us;
+    unsaved_.set(static_cast<double>(unsaved_us) / 1e6);
   }
 
   // With thousands of connections the directory takes milliseconds to read, on an event loop: once a second is enough.
@@ -174,6 +185,8 @@ class Collector {
   Following steps_, failures_, conflicts_, overdue_;
   Gauge orphans_, queue_, in_flight_, strangers_, oldest_proof_;
   Following proven_, rotten_, drills_failed_, missing_, removed_;
+  std::vector<Following> scheduled_;
+  Gauge unsaved_;
   Gauge leader_, ready_;
   Following accepted_, rejected_, timeouts_;
   Gauge connections_, requests_, tunnels_, streams_, resident_, descriptors_, cpu_;

@@ -54,11 +54,13 @@ EngineOptions engine_options(const config::Config& config) {
   options.sessions_total = config.sessions.total;
   options.concurrent_starts = config.sessions.concurrent_starts;
   options.concurrent_tasks = config.sessions.concurrent_tasks;
+  options.backup_every_ms = config.sessions.backup_every.count();
   options.kept_volume_ms = config.sessions.kept_volume.count();
   options.tombstone_ms = config.sessions.tombstone.count();
   options.idempotency_ms = config.sessions.idempotency.count();
   options.volume_bytes = config.sessions.volume_bytes;
   options.backup_retention_ms = config.backups.retention.count();
+  options.backup_retention_scheduled_ms = config.backups.retention_scheduled.count();
   options.backup_drill_ms = config.backups.drill_interval.count();
   options.backup_walk_ms = config.backups.walk.count();
   options.queue_max = config.chat.queue_max;

@@ -46,6 +46,7 @@ void Catalogue::note_use(const SessionView& before, const SessionView& after) {
 RetentionPolicy Catalogue::policy() const {
   RetentionPolicy policy;
   policy.kept_us = context_.options.backup_retention_ms * 1000;
+  policy.scheduled_us = std::min(context_.options.backup_retention_scheduled_ms * 1000, policy.kept_us);
   policy.leftover_us = std::min(policy.leftover_us, policy.kept_us);
   return policy;
 }

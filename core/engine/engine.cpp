@@ -12,6 +12,7 @@
 #include "engine/leader.hpp"
 #include "engine/operations.hpp"
 #include "engine/reconciler.hpp"
+#include "engine/schedule.hpp"
 #include "engine/sweep.hpp"
 #include "engine/writer.hpp"
 
@@ -27,6 +28,7 @@ class Engine::Impl : public std::enable_shared_from_this<Engine::Impl> {
     context.observers.push_back([this](const SessionView& before, const SessionView& after) {
       if (!after) gone(before->session.id);
     });
+    keeper.not_good = [this](const BackupRecord& record) { schedule.forget_backup(record); };
   }
 
   // A session went: those who wait for that hear of it, with its tombstone.
@@ -96,6 +98,7 @@ class Engine::Impl : public std::enable_shared_from_this<Engine::Impl> {
       });
       sweep.watch();
       keeper.start();
+      schedule.start();
       if (context.replicated)
         follower.follow({[this] { sweep.resync(); }, [this] { leader.renounce(); }, [this] { leader.ask_now(); },
                          [this](const std::string& id) { keeper.hint(id); }});
@@ -164,6 +167,7 @@ class Engine::Impl : public std::enable_shared_from_this<Engine::Impl> {
   Drill drill{context, catalogue, leader};
   Sweep sweep{context, writer, reconciler, leader, drill};
   Keeper keeper{context, catalogue, drill, leader};
+  Schedule schedule{context, writer, leader};
   Follower follower{context, writer, chat, relay};
   std::atomic<bool> loaded{false};
   std::atomic<bool> foreign{false};  // the store is of another secret key
@@ -338,6 +342,7 @@ void Engine::remove_backup(std::string id, BackupRemoval removal, Done<BackupRec
 }
 
 Engine::BackupStatistics Engine::backup_statistics() const { return impl_->keeper.statistics(); }
+Engine::ScheduleStatistics Engine::schedule_statistics() const { return impl_->schedule.statistics(); }
 
 void Engine::touch(std::string id) {
   impl_->context.post([impl = impl_.get(), id = std::move(id)] {

@@ -35,6 +35,7 @@ struct EngineOptions {
   std::int64_t concurrent_tasks = 8;
   std::int64_t task_stall_ms = 7LL * 3600 * 1000;  // a task that runs so long without visible progress is stopped and tried anew
   std::int64_t kept_volume_ms = 7LL * 24 * 3600 * 1000;  // what a restore replaced is kept so long
+  std::int64_t backup_every_ms = 0;  // what may have changed is backed up at least so often; 0: never by itself
   std::int64_t tombstone_ms = 30LL * 24 * 3600 * 1000;
   std::int64_t idempotency_ms = 24LL * 3600 * 1000;
   std::int64_t queue_max = 1000;   // unacknowledged chat messages of a session
@@ -42,6 +43,7 @@ struct EngineOptions {
   std::int64_t history_ms = 30LL * 24 * 3600 * 1000;
   bool chat_wakes = true;
   std::int64_t backup_retention_ms = 30LL * 24 * 3600 * 1000;
+  std::int64_t backup_retention_scheduled_ms = 7LL * 24 * 3600 * 1000;  // of a superseded one of the schedule
   std::int64_t backup_drill_ms = 30LL * 24 * 3600 * 1000;  // each backup is read again within so long
   std::int64_t backup_walk_ms = 3600LL * 1000;             // catalogue and storage are gone through once in so long; 0: never
   bool replicated = false;  // other replicas write to the store too: watch it. For the engine's life.
@@ -77,7 +79,8 @@ struct Event {
   std::string session_id;
   std::string user_id;
   // "session.phase", "session.created", "session.deleted", "message.queued", "message.answered", "operation.step",
-  // "backup.deleting", "backup.deleted", "backup.damaged", "backup.missing", "backup.verified"
+  // "backup.deleting", "backup.deleted", "backup.damaged", "backup.missing", "backup.verified",
+  // "backup.failed" (one of the schedule)
   std::string type;
   std::int64_t at_us = 0;
   Json data;
@@ -213,6 +216,14 @@ class Engine {
     std::int64_t proven = 0, damaged = 0, missing = 0, drills_failed = 0, removed = 0;  // ever, by this process
   };
   [[nodiscard]] BackupStatistics backup_statistics() const;
+  struct ScheduleStatistics {
+    // Backups of the schedule, by this process. One that the platform cannot make while its workload runs is postponed.
+    std::int64_t started = 0, succeeded = 0, failed = 0, postponed = 0, cancelled = 0;
+    // Of the sessions whose files no good backup is known to hold, since when that is so of the one that waits longest; 0: there
+    // is none, or this replica does not lead.
+    std::int64_t unsaved_since_us = 0;
+  };
+  [[nodiscard]] ScheduleStatistics schedule_statistics() const;
 
  private:
   class Impl;

@@ -297,6 +297,7 @@ void Keeper::judge_next(const VisitPointer& visit) {
   if (context_.stopping || !leader_.valid() || visit->next >= visit->records.size()) return visit->done();
   if (visit->is_deep()) return context_.post([this, visit] { judge_next(visit); });
   const BackupRecord& record = visit->records[visit->next++];
+  if (!is_good(record) && not_good) not_good(record);
   if (record.state == "deleted") return judge_next(visit);
   if (record.state == "deleting") return erase(visit, record);
   if (!visit->listed) return judge_next(visit);  // what is there is not known: nothing is decided

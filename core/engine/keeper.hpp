@@ -29,6 +29,7 @@ class Keeper {
   void start();
   void hint(const std::string& backup_id);                    // somebody changed it: look at its session soon
   [[nodiscard]] Engine::BackupStatistics statistics() const;  // [any thread]
+  std::function<void(const BackupRecord&)> not_good;          // told at each visit of each record that stands for no good backup
 
  private:
   struct Visit;

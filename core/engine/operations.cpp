@@ -5,6 +5,7 @@
 #include <ctime>
 
 #include "base/clock.hpp"
+#include "engine/planner.hpp"
 
 namespace roost::operations {
 
@@ -12,6 +13,8 @@ namespace {
 
 constexpr std::int64_t kSecondUs = 1'000'000;
 constexpr std::size_t kRemembered = 4;  // operations whose tasks are removed
+constexpr const char* kGaveWay = "somebody asked for another operation";
+constexpr std::int64_t kTries = 10, kScheduledTries = 3;
 
 // The time in a backup's id, "{session}-{time}"; 0 where there is none.
 std::int64_t time_of(const std::string& backup_id) {
@@ -63,11 +66,31 @@ Status refuse_restore(const Session& session) {
                0};
 }
 
+// What the schedule is to know of a backup that is over.
+void note_for_schedule(Session& session) {
+  const Operation& operation = *session.operation;
+  if (operation.kind != OperationKind::backup) return;
+  ScheduledBackups& scheduled = session.scheduled;
+  if (operation.outcome == OperationOutcome::succeeded) scheduled = {};
+  if (!is_scheduled(operation) || operation.outcome == OperationOutcome::succeeded) return;
+  const bool failed = operation.outcome == OperationOutcome::failed;
+  if (failed && operation.live && operation.reason == reason::kUnsupported) {
+    scheduled.awaits_sleep = true;
+    return;
+  }
+  scheduled.tried_at_us = operation.started_at_us;
+  if (failed) scheduled.failures += 1;
+}
+
 }  // namespace
+
+std::int64_t tries(const Operation& operation) { return is_scheduled(operation) ? kScheduledTries : kTries; }
+
+std::int64_t scheduled_places(std::int64_t tasks) { return std::max<std::int64_t>(1, tasks / 2); }
 
 Status refuse_another(const Session& session) {
   if (session.wanted == Wanted::deleted) return Error{Code::conflict, "session " + session.id + " is being deleted", 0};
-  if (!is_operating(session)) return {};
+  if (!is_operating(session) || is_scheduled(*session.operation)) return {};
   return Error{Code::conflict,
                "a " + std::string(to_string(session.operation->kind)) + " of session " + session.id +
                    " is under way: operation " + session.operation->id,
@@ -86,6 +109,9 @@ Status begin_backup(Session& session, const std::string& id, const std::string& 
   operation.trigger = trigger;
   operation.live = session.phase == Phase::running;
   operation.started_at_us = now_us;
+  if (is_scheduled(operation) && is_operating(session))
+    return Error{Code::conflict, "a backup of session " + session.id + " is under way", 0};
+  cancel(session, kGaveWay);
   name_archive(session, operation, now_us);
   session.operation = std::move(operation);
   return {};
@@ -105,6 +131,7 @@ Receipt source_of(const BackupRecord& backup) {
 Status begin_restore(Session& session, const std::string& id, const Receipt& source, const std::string& token,
                      std::int64_t now_us) {
   ROOST_CHECK(refuse_restore(session));
+  cancel(session, kGaveWay);
   Operation operation = restore_operation(id, source, now_us);
   Volume target = session.volume;
   session.volume_generation = std::max(session.volume_generation, session.volume.generation) + 1;
@@ -192,6 +219,7 @@ void finish(Session& session, OperationOutcome outcome, std::string reason, std:
   operation.failures = 0;
   operation.reason = std::move(reason);
   operation.message = std::move(message);
+  note_for_schedule(session);
   if (awaits_restore(session)) explain_failed_restore(session);
 }
 

@@ -12,9 +12,12 @@
 
 namespace roost::operations {
 
-inline constexpr std::int64_t kTries = 10;  // so many failures, and it ends as failed; a delete never does
+// So many failures, and it ends as failed. A delete never does; one of the schedule is tried again by the schedule.
+[[nodiscard]] std::int64_t tries(const Operation& operation);
+// Of so many tasks at a time, how many may be the schedule's: the others are for what somebody asked for.
+[[nodiscard]] std::int64_t scheduled_places(std::int64_t tasks);
 
-// CONFLICT, saying why, where no other operation can begin on the session now.
+// CONFLICT, saying why, where no other operation can begin on the session now. A backup of the schedule gives way.
 [[nodiscard]] Status refuse_another(const Session& session);
 
 // Begins a backup of a session that is asleep or running. CONFLICT says why it cannot be. `id`: 8 hex digits.

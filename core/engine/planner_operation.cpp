@@ -10,6 +10,9 @@ namespace roost {
 
 namespace {
 
+// A task of the schedule that has no place to run gives its turn to others after so long.
+constexpr std::int64_t kPatienceUs = 1'800'000'000;
+
 constexpr const char* kStalled = "the task makes no progress; it is stopped and tried again";
 
 Step go_to(Session next, OperationStep where) {
@@ -23,7 +26,7 @@ Step go_to(Session next, OperationStep where) {
 Step again(Session next, std::string why, std::string message) {
   Operation& operation = *next.operation;
   operation.failures += 1;
-  if (operation.failures >= operations::kTries) {
+  if (operation.failures >= operations::tries(operation)) {
     operations::finish(next, OperationOutcome::failed, std::move(why), std::move(message));
     return step::Fail{std::move(next), true};
   }
@@ -47,8 +50,10 @@ Step give_up(Session next, std::string why, std::string message) {
 }
 
 // A task that runs and says what it waits for (a place on a node, an image) shows it; once it goes on, that is over.
-Step wait_for_task(const Session& session, const Task& task, const PlanOptions& options) {
+Step wait_for_task(const Session& session, const Task& task, std::int64_t now_us, const PlanOptions& options) {
   const Operation& operation = *session.operation;
+  const bool waits = !task.reason.empty() && now_us - operation.started_at_us > kPatienceUs;
+  if (waits && is_scheduled(operation)) return give_up(session, task.reason, task.message);
   if (operation.reason == task.reason || operation.failures > 0) return step::Wait{options.poll_ms, true};
   Session next = session;
   next.operation->reason = task.reason;
@@ -67,7 +72,7 @@ Step plan_copy(const Session& session, const Knowledge& known, bool settled, std
       // It was to run beside a workload that is not there any more.
       const bool left_alone = operation.live && no_workload(w) && !task.reason.empty();
       if (left_alone) return copy_again(session, task.reason, task.message, now_us);
-      return wait_for_task(session, task, options);
+      return wait_for_task(session, task, now_us, options);
     }
     case TaskState::succeeded: {
       if (!task.receipt) return copy_again(session, reason::kNoReceipt, "the backup task ended well but left no receipt", now_us);
@@ -110,7 +115,7 @@ Step plan_reading(const Session& session, const Knowledge& known, std::int64_t n
       return known.previous_task_removed ? Step(step::StartTask{TaskKind::verify}) : Step(step::RemoveTasks{});
     case TaskState::running:
       if (known.task_stalled) return again(session, reason::kTaskStalled, kStalled);
-      return wait_for_task(session, task, options);
+      return wait_for_task(session, task, now_us, options);
     case TaskState::failed: {
       const std::string why = task.reason.empty() ? "VerifyFailed" : task.reason;
       const std::string message = "reading the archive back failed: " + task.message;
@@ -134,7 +139,7 @@ Step plan_reading(const Session& session, const Knowledge& known, std::int64_t n
     return go_to(std::move(next), OperationStep::fill);
   }
   next.last_backup = {known.verified->backup_id.empty() ? session.operation->backup_id : known.verified->backup_id,
-                      session.operation->started_at_us, session.operation->live};
+                      session.operation->started_at_us, session.operation->live, session.wake_count};
   operations::finish(next, OperationOutcome::succeeded, "", "");
   return step::Update{std::move(next)};
 }
@@ -161,12 +166,12 @@ Step plan_filled(const Session& session, const Knowledge& known) {
   return go_to(std::move(next), OperationStep::swap);
 }
 
-Step plan_fill(const Session& session, const Knowledge& known, const PlanOptions& options) {
+Step plan_fill(const Session& session, const Knowledge& known, std::int64_t now_us, const PlanOptions& options) {
   if (!known.task) return step::ObserveTask{};
   const Task& task = *known.task;
   switch (task.state) {
     case TaskState::running:
-      return known.task_stalled ? again(session, reason::kTaskStalled, kStalled) : wait_for_task(session, task, options);
+      return known.task_stalled ? again(session, reason::kTaskStalled, kStalled) : wait_for_task(session, task, now_us, options);
     case TaskState::failed: {
       const std::string why = task.reason.empty() ? "RestoreFailed" : task.reason;
       const std::string message = "the backup could not be restored: " + task.message;
@@ -249,7 +254,7 @@ Step plan_beside(const Session& session, const Knowledge& known, Step chosen, st
   }
   Step next = where == OperationStep::backup   ? plan_copy(session, known, settled, now_us, options)
               : where == OperationStep::verify ? plan_reading(session, known, now_us, options)
-              : where == OperationStep::fill   ? plan_fill(session, known, options)
+              : where == OperationStep::fill   ? plan_fill(session, known, now_us, options)
                                                : plan_swap(session, known, now_us, options);
   if (auto* both = std::get_if<step::Wait>(&next); both && waits) *both = step::Wait{std::min(waits->ms, both->ms)};
   return next;

@@ -133,6 +133,7 @@ struct TaskSpec {
   TaskKind kind = TaskKind::backup;
   Volume volume;      // that a backup reads or a restore fills; a verify uses none
   bool live = false;  // a workload may write while a backup is taken
+  bool exclusions = false;  // a backup leaves out what the user's .roostignore names: only one of the schedule
   std::string archive;
   std::string backup_id;
   std::string user_id;

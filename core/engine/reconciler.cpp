@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "engine/operations.hpp"
+
 namespace roost {
 
 namespace {
@@ -226,17 +228,24 @@ void Reconciler::arm(Work& work, std::int64_t ms, std::function<void(Work&)> the
   });
 }
 
-bool Reconciler::is_full(const Places& places) const {
-  const EngineOptions& options = context_.options;
-  return static_cast<std::int64_t>(places.taken.size()) >=
-         (&places == &starts_ ? options.concurrent_starts : options.concurrent_tasks);
+bool Reconciler::is_of_schedule(const std::string& id) const {
+  const SessionView view = context_.reads.find(id);
+  return view && view->session.operation && is_scheduled(*view->session.operation);
+}
+
+// How many of a kind may be under way for the next to begin.
+std::int64_t Reconciler::limit_of(const Places& places, const std::string& id) const {
+  if (&places == &starts_) return context_.options.concurrent_starts;
+  const std::int64_t all = context_.options.concurrent_tasks;
+  return is_of_schedule(id) ? operations::scheduled_places(all) : all;
 }
 
 // Whether it has one, or could take one.
 bool Reconciler::has_place(Places& places, const std::string& id) {
-  if (places.taken.count(id) || !is_full(places)) return true;
+  const auto full = [&] { return static_cast<std::int64_t>(places.taken.size()) >= limit_of(places, id); };
+  if (places.taken.count(id) || !full()) return true;
   std::erase_if(places.taken, [now = context_.mono_ms()](const auto& entry) { return entry.second <= now; });
-  return !is_full(places);
+  return !full();
 }
 
 bool Reconciler::take_place(Places& places, const std::string& id, std::int64_t for_ms) {
@@ -248,15 +257,20 @@ bool Reconciler::take_place(Places& places, const std::string& id, std::int64_t 
 // The next in the queue gets it, so that nobody takes it from under its look at the platform.
 void Reconciler::give_place(Places& places, const std::string& id) {
   if (!places.taken.erase(id)) return;
-  while (!places.queue.empty() && !is_full(places)) {
-    const std::string next = std::move(places.queue.front());
-    places.queue.pop_front();
-    Work* work = find(next);
-    if (!work || work->waits_for != &places) continue;
-    work->waits_for = nullptr;
-    places.taken[next] = context_.mono_ms() + kHandOverMs;
-    return go_on(next);
-  }
+  std::erase_if(places.queue, [&](const std::string& waiting) {
+    const Work* work = find(waiting);
+    return !work || work->waits_for != &places;
+  });
+  // A person's wish before the schedule's.
+  const auto asked_for = std::find_if(places.queue.begin(), places.queue.end(),
+                                      [this](const std::string& waiting) { return !is_of_schedule(waiting); });
+  const auto chosen = asked_for == places.queue.end() ? places.queue.begin() : asked_for;
+  if (chosen == places.queue.end() || !has_place(places, *chosen)) return;
+  const std::string next = *chosen;
+  places.queue.erase(chosen);
+  find(next)->waits_for = nullptr;
+  places.taken[next] = context_.mono_ms() + kHandOverMs;
+  go_on(next);
 }
 
 }  // namespace roost

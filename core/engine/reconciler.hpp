@@ -124,7 +124,8 @@ class Reconciler {
   void operation_failed(Work& work, const char* what, const Error& error);
   void look_failed(Work& work, const char* what, const Error& error);
   void commit(Work& work, std::uint64_t revision, Session next);
-  [[nodiscard]] bool is_full(const Places& places) const;
+  [[nodiscard]] bool is_of_schedule(const std::string& id) const;
+  [[nodiscard]] std::int64_t limit_of(const Places& places, const std::string& id) const;
   bool has_place(Places& places, const std::string& id);
   bool take_place(Places& places, const std::string& id, std::int64_t for_ms);
   void give_place(Places& places, const std::string& id);

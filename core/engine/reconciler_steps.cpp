@@ -177,7 +177,7 @@ void Reconciler::operation_failed(Work& work, const char* what, const Error& err
   next.operation->failures += 1;
   next.operation->reason = why;
   next.operation->message = message;
-  if (is_final(error.code, next.operation->kind) || next.operation->failures >= operations::kTries)
+  if (is_final(error.code, next.operation->kind) || next.operation->failures >= operations::tries(*next.operation))
     operations::finish(next, OperationOutcome::failed, why, message);
   context_.log(2, message, Json::object({{"id", work.id}, {"operation", next.operation->id}, {"reason", why}}));
   commit(work, view->revision, std::move(next));

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "engine/documents.hpp"
+#include "engine/operations.hpp"
 #include "engine/reconciler.hpp"
 
 namespace roost {
@@ -55,6 +56,7 @@ void Reconciler::start_task(Work& work, const Session& session, TaskKind kind) {
   spec.kind = kind;
   if (kind == TaskKind::backup) spec.volume = session.volume;
   spec.live = kind == TaskKind::backup && operation.live;
+  spec.exclusions = kind == TaskKind::backup && is_scheduled(operation);
   spec.archive = operation.archive;
   spec.backup_id = operation.backup_id;
   spec.user_id = session.user_id;

@@ -20,7 +20,9 @@ bool is_good(const BackupRecord& record) { return record.state == "verified"; }
 
 bool is_superseded(const BackupRecord& record, std::span<const BackupRecord> session) {
   return std::any_of(session.begin(), session.end(), [&](const BackupRecord& other) {
-    return other.id > record.id && is_good(other) && (record.receipt.live || !other.receipt.live);
+    const bool as_consistent = record.receipt.live || !other.receipt.live;
+    const bool as_complete = record.receipt.exclusions || !other.receipt.exclusions;
+    return other.id > record.id && is_good(other) && as_consistent && as_complete;
   });
 }
 
@@ -53,6 +55,9 @@ BackupJudgement judge_backup(const BackupRecord& record, const BackupFacts& fact
   } else if (started && facts.superseded) {
     kept_us = policy.leftover_us;
     reason = "left behind by an attempt that came to nothing";
+  } else if (record.trigger == "schedule" && facts.superseded) {
+    kept_us = policy.scheduled_us;
+    reason = "of the schedule, kept for " + days(kept_us) + ", and a later one stands in for it";
   } else if (!facts.session_exists && !facts.superseded) {
     from_us = std::max(from_us, record.session_deleted_at_us);
     reason += " from the deletion of its session";

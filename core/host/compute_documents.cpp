@@ -89,6 +89,7 @@ Json to_json(const TaskSpec& spec, Json backup) {
       Json::object({{"id", spec.id}, {"user_id", spec.user_id}, {"operation", spec.operation}, {"attempt", spec.attempt}});
   document.set("kind", to_string(spec.kind));
   if (spec.kind != TaskKind::verify) document.set("volume", volume_json(spec.volume)).set("live", spec.live);
+  if (spec.exclusions) document.set("exclusions", true);
   if (spec.kind == TaskKind::restore) {
     document.set("volume", volume_json(spec.volume).set("create", true).set("size_bytes", spec.volume.size_bytes));
     document.set("generation", spec.generation).set("bytes", spec.bytes);

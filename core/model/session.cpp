@@ -88,14 +88,26 @@ Result<Observed> observed_from_json(const Json& document) {
 }
 
 Json to_json(const LastBackup& backup) {
-  return Json::object({{"id", backup.id}, {"at_us", backup.at_us}, {"live", backup.live}});
+  return Json::object({{"id", backup.id}, {"at_us", backup.at_us}, {"live", backup.live}, {"wake_count", backup.wake_count}});
 }
 
 Result<LastBackup> last_backup_from_json(const Json& document) {
   Fields fields(document, "last_backup");
-  const LastBackup backup{fields.text("id"), fields.number("at_us"), fields.flag("live")};
+  const LastBackup backup{fields.text("id"), fields.number("at_us"), fields.flag("live"), fields.number("wake_count", -1)};
   ROOST_CHECK(fields.status());
   return backup;
+}
+
+Json to_json(const ScheduledBackups& scheduled) {
+  return Json::object(
+      {{"tried_at_us", scheduled.tried_at_us}, {"failures", scheduled.failures}, {"awaits_sleep", scheduled.awaits_sleep}});
+}
+
+Result<ScheduledBackups> scheduled_from_json(const Json& document) {
+  Fields fields(document, "scheduled");
+  const ScheduledBackups scheduled{fields.number("tried_at_us"), fields.number("failures"), fields.flag("awaits_sleep")};
+  ROOST_CHECK(fields.status());
+  return scheduled;
 }
 
 Result<RetiredTasks> retired_from_json(const Json& document) {
@@ -184,6 +196,10 @@ ContractStatus contract_status(const Session& session) {
 
 bool is_operating(const Session& session) { return session.operation && session.operation->step != OperationStep::done; }
 
+bool is_scheduled(const Operation& operation) {
+  return operation.kind == OperationKind::backup && operation.trigger == "schedule";
+}
+
 bool awaits_restore(const Session& session) {
   return session.volume.uid.empty() && session.operation && session.operation->kind == OperationKind::restore &&
          session.operation->outcome != OperationOutcome::succeeded;
@@ -264,6 +280,7 @@ Json to_json(const Session& session) {
                             {"next_attempt_at_us", session.next_attempt_at_us}});
   if (session.operation) json.set("operation", to_json(*session.operation));
   if (!session.last_backup.id.empty()) json.set("last_backup", to_json(session.last_backup));
+  if (session.scheduled != ScheduledBackups{}) json.set("scheduled", to_json(session.scheduled));
   if (session.volume_generation != 0) json.set("volume_generation", session.volume_generation);
   Json kept = Json::array();
   for (const KeptVolume& volume : session.kept_volumes) kept.push(to_json(volume));
@@ -308,6 +325,9 @@ Result<Session> session_from_json(const Json& document) {
   }
   if (const Json* backup = fields.find("last_backup")) {
     ROOST_TRY(session.last_backup, last_backup_from_json(*backup));
+  }
+  if (const Json* scheduled = fields.find("scheduled")) {
+    ROOST_TRY(session.scheduled, scheduled_from_json(*scheduled));
   }
   session.volume_generation = fields.number("volume_generation");
   ROOST_CHECK(fields.status());

@@ -101,8 +101,17 @@ struct RetiredTasks {
 struct LastBackup {
   std::string id;  // empty: none
   std::int64_t at_us = 0;
-  bool live = false;  // a workload could write meanwhile
+  bool live = false;             // a workload could write meanwhile
+  std::int64_t wake_count = -1;  // of the session then; -1: the volume may have held something else ever since
   bool operator==(const LastBackup&) const = default;
+};
+
+// What came of the schedule's last tries, as far as it says when to try again. A backup that succeeds ends all of it.
+struct ScheduledBackups {
+  std::int64_t tried_at_us = 0;  // when the last one that came to nothing was begun; 0: none
+  std::int64_t failures = 0;     // in a row
+  bool awaits_sleep = false;     // the platform cannot make one while the workload runs
+  bool operator==(const ScheduledBackups&) const = default;
 };
 
 // What a restore replaced: released after a while, and only against the receipt that was taken of it before.
@@ -136,6 +145,7 @@ struct Session {
   std::optional<Operation> operation;
   std::vector<RetiredTasks> retired;
   LastBackup last_backup;
+  ScheduledBackups scheduled;
 
   std::int64_t queue_length = 0;  // chat messages that are not acknowledged
   std::int64_t failures = 0;      // consecutive; drives the backoff
@@ -162,6 +172,8 @@ struct Tombstone {
 [[nodiscard]] ContractStatus contract_status(const Session&);
 // Whether an operation of the session is not done yet.
 [[nodiscard]] bool is_operating(const Session&);
+// Whether it is a backup that nobody asked for.
+[[nodiscard]] bool is_scheduled(const Operation&);
 // Whether it was made from a backup and has no volume yet: nothing is started, and no empty one is made for it.
 [[nodiscard]] bool awaits_restore(const Session&);
 

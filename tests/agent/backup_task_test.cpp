@@ -315,7 +315,18 @@ TEST_F(BackupTask, ARoostignoreThatCannotBeUnderstoodLeavesNothingOut) {
   const auto outcome = agent_.run(run);
   ASSERT_TRUE(outcome.succeeded()) << outcome.document.dump();
   EXPECT_EQ(outcome.receipt().files, 2);
+  EXPECT_FALSE(outcome.receipt().exclusions) << "it is a whole one";
   EXPECT_THAT(agent_.output(), HasSubstr(".roostignore: it is larger"));
+}
+
+TEST_F(BackupTask, WithoutARoostignoreABackupIsAWholeOneThoughItWasToHonourOne) {
+  write_text(volume_ + "/f", "x");
+  TaskRun run = backup();
+  run.exclusions = true;
+  const auto outcome = agent_.run(run);
+  ASSERT_TRUE(outcome.succeeded()) << outcome.document.dump();
+  EXPECT_FALSE(outcome.receipt().exclusions);
+  EXPECT_FALSE(agent_.verify().receipt().exclusions);
 }
 
 TEST_F(BackupTask, TheResultStaysWithin4096Bytes) {

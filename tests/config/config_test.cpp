@@ -23,6 +23,8 @@ TEST(Config, The_smallest_document_gets_every_default) {
   EXPECT_EQ(config->size_small, (Size{1000, std::int64_t{1} << 30}));
   EXPECT_EQ(config->size_large, (Size{2000, std::int64_t{2} << 30}));
   EXPECT_EQ(config->sessions.volume_bytes, std::int64_t{5} << 30);
+  EXPECT_EQ(config->sessions.backup_every, milliseconds(86'400'000));
+  EXPECT_EQ(config->backups.retention_scheduled, milliseconds(7LL * 86'400'000));
   EXPECT_EQ(config->sessions.kept_volume, milliseconds(7LL * 86'400'000));
   EXPECT_EQ(config->sessions.tombstone, milliseconds(30LL * 86'400'000));
   EXPECT_TRUE(config->chat.wakes);

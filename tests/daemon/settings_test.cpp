@@ -49,8 +49,8 @@ TEST(LocalUrl, IsAnAddressOfThisMachineThatTheApiAnswersTo) {
 TEST(Settings, EveryEngineOptionComesFromTheConfiguration) {
   const config::Config config = parse(
       "sizes: {small: {cpu: 0.5, memory: 128Mi}, large: {cpu: 4, memory: 8Gi}}\n"
-      "backups: {retention: 7d, drill_interval: 14d, walk: 10m}\n"
-      "sessions: {per_user: 3, total: 7, volume_size: 2Gi, concurrent_starts: 5, concurrent_tasks: 6, tombstone: 2h, "
+      "backups: {retention: 7d, retention_scheduled: 3d, drill_interval: 14d, walk: 10m}\n"
+      "sessions: {per_user: 3, total: 7, volume_size: 2Gi, concurrent_starts: 5, concurrent_tasks: 6, backup_every: 9h, tombstone: 2h, "
       "idempotency: 3m}\n"
       "chat: {queue_max: 11, tries: 12, history: 13m, wakes: false}\n"
       "engine: {replica: r1, lease: 14s, resync: 15s, poll: 16s, backoff_first: 17s, backoff_max: 18s}\n");
@@ -63,6 +63,8 @@ TEST(Settings, EveryEngineOptionComesFromTheConfiguration) {
   EXPECT_EQ(options.concurrent_starts, 5);
   EXPECT_EQ(options.concurrent_tasks, 6);
   EXPECT_EQ(options.backup_retention_ms, 7 * 24 * 3'600'000);
+  EXPECT_EQ(options.backup_retention_scheduled_ms, 3 * 24 * 3'600'000);
+  EXPECT_EQ(options.backup_every_ms, 9 * 3'600'000);
   EXPECT_EQ(options.backup_drill_ms, 14 * 24 * 3'600'000);
   EXPECT_EQ(options.backup_walk_ms, 10 * 60'000);
   EXPECT_EQ(options.tombstone_ms, 7'200'000);

@@ -63,6 +63,20 @@ TEST(Retention, EveryRule) {
   }
 }
 
+TEST(Retention, OneOfTheScheduleGoesSoonerOnceALaterOneStandsInForIt) {
+  BackupRecord record;
+  record.state = "verified";
+  record.trigger = "schedule";
+  record.created_at_us = kMade;
+  EXPECT_FALSE(judge_backup(record, {true, true, false}, kMade + 7 * kDay - 1, {}).remove);
+  EXPECT_TRUE(judge_backup(record, {true, true, false}, kMade + 7 * kDay, {}).remove);
+  EXPECT_FALSE(judge_backup(record, {true, false, false}, kMade + 4'000 * kDay, {}).remove) << "nothing stands in for it";
+  record.session_deleted_at_us = kMade + 10 * kDay;
+  EXPECT_FALSE(judge_backup(record, {false, false, false}, kMade + 39 * kDay, {}).remove) << "the newest of a deleted session";
+  record.trigger = "request";
+  EXPECT_FALSE(judge_backup(record, {true, true, false}, kMade + 29 * kDay, {}).remove) << "somebody asked for it";
+}
+
 TEST(Retention, AHoldEnds) {
   BackupRecord record;
   record.hold = BackupHold{100, "why", "who", 1};
@@ -81,6 +95,25 @@ TEST(Retention, AMissingOneIsRememberedFromWhenThatWasSeen) {
   record.note = BackupNote{"gone", "keeper", kMade + 50 * kDay};
   EXPECT_FALSE(judge_backup(record, {true, false, false}, kMade + 79 * kDay, {}).remove);
   EXPECT_TRUE(judge_backup(record, {true, false, false}, kMade + 80 * kDay, {}).remove);
+}
+
+TEST(Retention, OneThatLeftFilesOutStandsInForNoWholeOne) {
+  const auto made = [](const char* time, bool exclusions, bool live) {
+    BackupRecord record;
+    record.id = std::string("1823b3a8-") + time;
+    record.state = "verified";
+    record.receipt.exclusions = exclusions;
+    record.receipt.live = live;
+    return record;
+  };
+  const BackupRecord whole = made("20250101T000000Z", false, false), less = made("20250102T000000Z", true, false),
+                     less_again = made("20250103T000000Z", true, false), live = made("20250104T000000Z", false, true);
+  const std::vector<BackupRecord> all{whole, less, less_again, live};
+  EXPECT_FALSE(is_superseded(whole, all)) << "what was left out is only there";
+  EXPECT_TRUE(is_superseded(less, all)) << "by the next of its kind";
+  EXPECT_FALSE(is_superseded(less_again, all)) << "the live one is no moment";
+  const std::vector<BackupRecord> deleted{whole, less, less_again, live, made("20250105T000000Z", false, false)};
+  for (const BackupRecord& record : all) EXPECT_TRUE(is_superseded(record, deleted)) << "a delete's holds everything, at rest";
 }
 
 TEST(Retention, OnlyALaterGoodOneOfNoLessConsistencyStandsIn) {

@@ -240,6 +240,12 @@ TEST_F(BackendsTest, ATaskIsStartedWithWhatTheBackupPluginDescribes) {
   EXPECT_EQ(document["volume"]["uid"].as_string(), "u-1");
   const auto schema = Json::parse(test::read_all(std::filesystem::path(ROOST_SOURCE_DIR) / "core/abi/schemas/task-spec.json"));
   EXPECT_TRUE(check_schema(*schema, document)->empty());
+  EXPECT_EQ(document.find("exclusions"), nullptr) << "a delete's backup takes everything";
+  spec.exclusions = true;
+  ASSERT_TRUE(call<Task>([&](auto done) { compute.task_start(spec, done); }).ok());
+  EXPECT_TRUE(sent("task_start")["exclusions"].as_bool());
+  EXPECT_TRUE(check_schema(*schema, sent("task_start"))->empty());
+  spec.exclusions = false;
   spec.kind = TaskKind::verify;
   ASSERT_TRUE(call<Task>([&](auto done) { compute.task_start(spec, done); }).ok());
   EXPECT_EQ(sent("task_start").find("volume"), nullptr);

@@ -50,7 +50,8 @@ Session full() {
   s.kept_volumes = {{{"pvc-1823b3a8-g1", "token-1", "uid-1", 1, 1 << 30}, *s.operation->receipt, 77}};
   s.discarded_volumes = {{"pvc-1823b3a8-g3", "token-3", "", 3, 1 << 30}};
   s.retired = {{"0a222222", 3, true}, {"0a333333", 1, false}};
-  s.last_backup = {"1823b3a8-20251115T035136Z", 12, true};
+  s.last_backup = {"1823b3a8-20251115T035136Z", 12, true, 6};
+  s.scheduled = {13, 2, true};
   s.queue_length = 9;
   s.failures = 8;
   s.next_attempt_at_us = 11;
@@ -87,6 +88,12 @@ TEST(Session, UnknownMembersAreIgnoredAndWrongOnesAreDataLossByName) {
   id.set("id", "../../etc");
   EXPECT_FALSE(session_from_json(id).ok());
   EXPECT_FALSE(session_from_json(Json("text")).ok());
+}
+
+TEST(Session, ABackupOfAnEarlierVersionDoesNotSayThatTheFilesAreInIt) {
+  Json json = to_json(full());
+  json.set("last_backup", *Json::parse(R"({"id":"1823b3a8-20251115T035136Z","at_us":12,"live":false})"));
+  EXPECT_EQ(session_from_json(json)->last_backup.wake_count, -1);
 }
 
 TEST(Session, TombstoneSurvivesTheStore) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/documents.hpp"
+#include "engine/schedule.hpp"
 
 namespace roost::simulation {
 
@@ -66,6 +67,7 @@ EngineOptions Run::options(const std::string& name) const {
   options.backup_retention_ms = kRetentionMs;
   options.backup_drill_ms = 60'000;
   options.task_stall_ms = 120'000;
+  options.backup_every_ms = plan_.backup_every_ms;
   options.kept_volume_ms = 60'000;
   options.tombstone_ms = 30LL * 24 * 3600 * 1000;
   if (plan_.trace) {
@@ -482,7 +484,7 @@ bool Run::client_at_rest(Client& client, std::string& why) {
   auto view = documents::decode_session(*document);
   if (!view) return no(view.error().message);
   const Session& session = (*view)->session;
-  if (is_operating(session) && session.wanted != Wanted::deleted)
+  if (is_operating(session) && session.wanted != Wanted::deleted && !is_scheduled(*session.operation))
     return no("its " + std::string(to_string(session.operation->kind)) + " is still under way");
   const bool missing = session.phase == Phase::volume_lost || session.volume.uid.empty();
   if (awaits_restore(session) && session.wanted != Wanted::deleted)
@@ -508,6 +510,8 @@ bool Run::client_at_rest(Client& client, std::string& why) {
     return true;
   }
   const bool gone = platform == world_.platforms.end() || platform->second.workload.state == WorkloadState::none;
+  if (plan_.backup_every_ms > 0 && session.phase == Phase::asleep && unsaved_since_us(session))
+    return no("it sleeps, and nobody saved what it holds");
   return session.phase == Phase::asleep && gone ? true : no("wanted asleep, is " + std::string(to_string(session.phase)));
 }
 
@@ -635,7 +639,18 @@ void Run::check_backup(const Session& session) {
   auto document = world_.get(documents::backup_partition(id.substr(0, 8)), documents::backup_key(id));
   if (!document) return world_.violate("backup " + id + " is not in the catalogue");
   const BackupRecord record = *documents::decode_backup(*document);
+  const auto archive = world_.archives.find(record.archive);
+  const bool whole = archive != world_.archives.end() && !archive->second.corrupt && archive->second.verified;
   if (record.state == "started") world_.violate("backup " + id + " is said to be verified, and is not");
+  if (record.trigger == "schedule") ++report_.scheduled;
+  const SimVolume* volume = world_.find_volume(session.id, session.volume.name);
+  if (!unsaved_since_us(session) && volume && whole) {
+    std::vector<std::uint64_t> expected = volume->written;
+    std::erase_if(expected, [&](std::uint64_t item) {
+      return archive->second.skipped.count(item) != 0 || (record.receipt.exclusions && World::may_be_left_out(item));
+    });
+    if (archive->second.content != expected) world_.violate("session " + session.id + " counts as saved, and is not");
+  }
   if (record.receipt.live != session.last_backup.live) world_.violate("backup " + id + " does not say whether it was live");
 }
 
@@ -718,6 +733,9 @@ Report Run::go() {
   if (world_.violations.empty()) drain_queues();
   std::string why;
   if (world_.violations.empty()) run_until(simulator_.now_ms() + 120'000);
+  // A backup of the schedule that is under way, or whose tasks are still to be removed, comes to its end.
+  for (int i = 0; i < 60 && plan_.backup_every_ms > 0 && world_.violations.empty() && !at_rest(why); ++i)
+    run_until(simulator_.now_ms() + 1'000);
   if (world_.violations.empty() && !at_rest(why)) world_.violate("it does not stay at rest: " + why);
   if (world_.violations.empty()) settle_backups();
   if (world_.violations.empty()) check_end();

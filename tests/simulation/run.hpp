@@ -28,6 +28,7 @@ struct Plan {
   std::int64_t cache_lag_ms = 0;
   std::int64_t grace_ms = 4'000;
   std::int64_t terminating_ms = 0;
+  std::int64_t backup_every_ms = 0;            // by themselves; 0: never
   bool trace = false;                          // print what the engines say
   std::optional<std::uint64_t> crash_at_call;  // exactly one crash, at the n-th mutating call
 };
@@ -35,7 +36,7 @@ struct Plan {
 struct Report {
   std::vector<std::string> violations;
   std::uint64_t events = 0, calls = 0, crashes = 0, created = 0, deleted = 0, sent = 0, answered = 0, blocked = 0, backups = 0,
-                restores = 0, restored = 0, drilled = 0, missing = 0, damaged = 0, removed = 0;
+                restores = 0, restored = 0, scheduled = 0, drilled = 0, missing = 0, damaged = 0, removed = 0;
 };
 
 class Run {

@@ -34,6 +34,7 @@ Plan plan_of(std::uint64_t seed) {
   if (seed % 5 == 2) plan.terminating_ms = 60'000;
   if (seed % 9 == 7) plan.faults.node_lost = 0.0005;
   if (seed % 2 == 0) plan.faults.archive_lost = plan.faults.archive_rots = plan.faults.stranger = 0.0005;
+  if (seed % 4 == 2 || seed % 6 == 3) plan.backup_every_ms = 60'000;
   plan.trace = std::getenv("ROOST_SIM_TRACE") != nullptr;
   if (seed % 7 == 6) plan.crash = plan.clock_jump = 0;
   return plan;
@@ -66,6 +67,7 @@ TEST(Simulation, EverySeedKeepsTheInvariantsAndConverges) {
     total.missing += report.missing;
     total.damaged += report.damaged;
     total.removed += report.removed;
+    total.scheduled += report.scheduled;
   }
   std::printf("backups: %llu proven again, %llu missing, %llu damaged, %llu removed\n",
               static_cast<unsigned long long>(total.drilled), static_cast<unsigned long long>(total.missing),
@@ -85,6 +87,7 @@ TEST(Simulation, EverySeedKeepsTheInvariantsAndConverges) {
     EXPECT_GT(total.missing, 0U);
     EXPECT_GT(total.damaged, 0U);
     EXPECT_GT(total.removed, 0U);
+    EXPECT_GT(total.scheduled, 0U);
   }
 }
 

@@ -412,13 +412,15 @@ Result<Task> World::task_start(const TaskSpec& spec) {
     if (const Status begun = begin_fill(spec); !begun) return begun.error();
   }
   if (spec.kind == TaskKind::backup) {
-    auto it = platforms.find(spec.id);
-    if (it == platforms.end() || !it->second.volume || it->second.volume->uid != spec.volume.uid) {
-      return Error{Code::conflict, "the volume is not the one expected", 0};
-    }
-    const SimVolume& volume = *it->second.volume;
+    const SimVolume* named = find_volume(spec.id, spec.volume.name);
+    if (!named || named->uid != spec.volume.uid) return Error{Code::conflict, "the volume is not the one expected", 0};
+    const SimVolume& volume = *named;
     if (volume.deleting) return Error{Code::conflict, "the volume is being deleted", 0};
     for (std::uint64_t item : volume.written) {
+      if (spec.exclusions && may_be_left_out(item)) {
+        ++task.left_out;
+        continue;
+      }
       if (volume.unreadable.count(item)) task.skipped.insert(item);
       if (!volume.unreadable.count(item)) task.read.push_back(item);
     }
@@ -495,8 +497,10 @@ void World::backup_ends(SimTask& task) {
   receipt.tree_hash = fingerprint(task.read, "");
   receipt.made_at_us = simulator.wall_us();
   receipt.live = task.spec.live;
-  receipt.empty_volume = task.read.empty() && task.skipped.empty();
-  if (task.read.empty() && !task.skipped.empty()) receipt.files = 1;  // the root directory
+  receipt.exclusions = task.left_out > 0;
+  receipt.empty_volume = task.read.empty() && task.skipped.empty() && !receipt.exclusions;
+  if (task.read.empty() && !receipt.empty_volume) receipt.files = 1;  // the root directory
+  if (receipt.exclusions) receipt.skipped.push_back({"file", "excluded", task.left_out, "a file"});
   if (!task.skipped.empty()) {
     receipt.skipped.push_back({"file", "unreadable", static_cast<std::int64_t>(task.skipped.size()), "a file"});
   }
