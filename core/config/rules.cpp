@@ -219,7 +219,8 @@ class Interpreter {
     out.tombstone = in.duration("tombstone");
     out.idempotency = in.duration("idempotency");
     const Reader backups(config_.tree["backups"]);
-    config_.backups = {backups.duration("retention"), backups.duration("retention_scheduled"), backups.duration("drill_interval"), backups.duration("walk")};
+    config_.backups = {backups.duration("retention"), backups.duration("retention_scheduled"), backups.duration("drill_interval"),
+                       backups.duration("walk")};
     const Reader chat(config_.tree["chat"]);
     config_.chat = {chat.whole("queue_max"), chat.whole("tries"), chat.duration("history"), chat.flag("wakes")};
   }

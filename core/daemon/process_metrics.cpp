@@ -104,8 +104,8 @@ class Collector {
       backups_.push_back(metrics.gauge("roost_backups", "Backups by state, as the leader last counted them", {{"state", state}}));
     }
     for (const char* result : {"started", "succeeded", "failed", "postponed", "cancelled"}) {
-      scheduled_.emplace_back(
-          metrics.counter("roost_backup_schedule_total", "Backups that the schedule began, and how they ended", {{"result", result}}));
+      scheduled_.emplace_back(metrics.counter("roost_backup_schedule_total",
+                                              "Backups that the schedule began, and how they ended", {{"result", result}}));
     }
     for (const char* backend : {"store", "compute", "backup"}) {
       running_.push_back(metrics.gauge("roost_backend_calls_running", "Calls inside a plugin", {{"backend", backend}}));

@@ -25,7 +25,9 @@ Result<BackupRecord> record_of(const BackupStorage::Object& object, const Recove
   record.user_id = summary.user_id();
   record.archive = object.name;
   record.created_at_us = record.receipt.made_at_us;
-  record.trigger = record.receipt.exclusions ? "schedule" : record.receipt.live ? "request" : "delete";  // an archive does not say
+  record.trigger = record.receipt.exclusions ? "schedule"
+                   : record.receipt.live     ? "request"
+                                             : "delete";  // an archive does not say
   record.state = "verified";
   record.note = BackupNote{"found in the storage, and not read back whole since", "recover", now_us};
   const bool named_so = record.receipt.archive == object.name && valid_backup_id(record.id) &&

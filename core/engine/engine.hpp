@@ -44,9 +44,9 @@ struct EngineOptions {
   bool chat_wakes = true;
   std::int64_t backup_retention_ms = 30LL * 24 * 3600 * 1000;
   std::int64_t backup_retention_scheduled_ms = 7LL * 24 * 3600 * 1000;  // of a superseded one of the schedule
-  std::int64_t backup_drill_ms = 30LL * 24 * 3600 * 1000;  // each backup is read again within so long
-  std::int64_t backup_walk_ms = 3600LL * 1000;             // catalogue and storage are gone through once in so long; 0: never
-  bool replicated = false;  // other replicas write to the store too: watch it. For the engine's life.
+  std::int64_t backup_drill_ms = 30LL * 24 * 3600 * 1000;               // each backup is read again within so long
+  std::int64_t backup_walk_ms = 3600LL * 1000;  // catalogue and storage are gone through once in so long; 0: never
+  bool replicated = false;                      // other replicas write to the store too: watch it. For the engine's life.
   // With other replicas: says which secret key this replica has. A store that was first used with another one is refused: logins
   // and tokens of one replica would mean nothing to the next. Empty: not asked.
   std::string identity;

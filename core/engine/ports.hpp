@@ -131,8 +131,8 @@ struct TaskSpec {
   std::string operation;
   std::int64_t attempt = 1;
   TaskKind kind = TaskKind::backup;
-  Volume volume;      // that a backup reads or a restore fills; a verify uses none
-  bool live = false;  // a workload may write while a backup is taken
+  Volume volume;            // that a backup reads or a restore fills; a verify uses none
+  bool live = false;        // a workload may write while a backup is taken
   bool exclusions = false;  // a backup leaves out what the user's .roostignore names: only one of the schedule
   std::string archive;
   std::string backup_id;

@@ -16,7 +16,7 @@ namespace roost {
 struct RetentionPolicy {
   std::int64_t kept_us = 30LL * 24 * 3600 * 1'000'000;
   std::int64_t scheduled_us = 7LL * 24 * 3600 * 1'000'000;  // of the schedule, where a later one stands in for it
-  std::int64_t leftover_us = 7LL * 24 * 3600 * 1'000'000;  // of an attempt that came to nothing, where a good one followed
+  std::int64_t leftover_us = 7LL * 24 * 3600 * 1'000'000;   // of an attempt that came to nothing, where a good one followed
 };
 
 // What the record itself does not say.

@@ -90,7 +90,8 @@ void Schedule::look(const std::string& after) {
   }
   const auto page = context_.reads.list(after, kPage);
   for (const SessionView& view : page) {
-    if (const auto since = unsaved_since_us(view->session); since && (oldest_us_ == 0 || *since < oldest_us_)) oldest_us_ = *since;
+    if (const auto since = unsaved_since_us(view->session); since && (oldest_us_ == 0 || *since < oldest_us_))
+      oldest_us_ = *since;
     if (every_us <= 0) continue;
     const auto due_us = backup_due_us(view->session, now_us, every_us);
     if (!due_us || *due_us > now_us) continue;

@@ -50,7 +50,8 @@ TEST(Settings, EveryEngineOptionComesFromTheConfiguration) {
   const config::Config config = parse(
       "sizes: {small: {cpu: 0.5, memory: 128Mi}, large: {cpu: 4, memory: 8Gi}}\n"
       "backups: {retention: 7d, retention_scheduled: 3d, drill_interval: 14d, walk: 10m}\n"
-      "sessions: {per_user: 3, total: 7, volume_size: 2Gi, concurrent_starts: 5, concurrent_tasks: 6, backup_every: 9h, tombstone: 2h, "
+      "sessions: {per_user: 3, total: 7, volume_size: 2Gi, concurrent_starts: 5, concurrent_tasks: 6, backup_every: 9h, "
+      "tombstone: 2h, "
       "idempotency: 3m}\n"
       "chat: {queue_max: 11, tries: 12, history: 13m, wakes: false}\n"
       "engine: {replica: r1, lease: 14s, resync: 15s, poll: 16s, backoff_first: 17s, backoff_max: 18s}\n");
