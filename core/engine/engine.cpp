@@ -215,8 +215,10 @@ Status Engine::ready() const {
 }
 
 void Engine::reconfigure(EngineOptions options) {
-  impl_->context.post(
-      [impl = impl_.get(), options = std::move(options)]() mutable { impl->context.options = std::move(options); });
+  impl_->context.post([impl = impl_.get(), options = std::move(options)]() mutable {
+    impl->context.options = std::move(options);
+    if (impl->loaded) impl->schedule.start();
+  });
 }
 
 const ReadModel& Engine::reads() const { return impl_->context.reads; }

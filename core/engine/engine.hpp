@@ -220,7 +220,7 @@ class Engine {
     // Backups of the schedule, by this process. One that the platform cannot make while its workload runs is postponed.
     std::int64_t started = 0, succeeded = 0, failed = 0, postponed = 0, cancelled = 0;
     // Of the sessions whose files no good backup is known to hold, since when that is so of the one that waits longest; 0: there
-    // is none, or this replica does not lead.
+    // is none, or this replica does not lead, or the schedule is off.
     std::int64_t unsaved_since_us = 0;
   };
   [[nodiscard]] ScheduleStatistics schedule_statistics() const;

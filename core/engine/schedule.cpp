@@ -66,12 +66,19 @@ Schedule::Schedule(Context& context, Writer& writer, Leader& leader) : context_(
   context_.observers.push_back([this](const SessionView& before, const SessionView& after) { changed(before, after); });
 }
 
-void Schedule::start() { wait(); }
+void Schedule::start() {
+  if (!std::exchange(waiting_, true)) wait();
+}
 
 void Schedule::wait() {
   const std::int64_t every_ms = context_.options.backup_every_ms;
-  const std::int64_t look_ms = every_ms <= 0 ? kLookMaxMs : std::clamp(every_ms / kLooks, kLookMinMs, kLookMaxMs);
-  context_.after_ms(context_.jitter(look_ms), [this] {
+  waiting_ = every_ms > 0;
+  if (!waiting_) {
+    due_.clear();
+    unsaved_since_us_ = 0;
+    return;
+  }
+  context_.after_ms(context_.jitter(std::clamp(every_ms / kLooks, kLookMinMs, kLookMaxMs)), [this] {
     if (context_.stopping) return;
     if (leader_.valid() && context_.is_current()) return look("");
     due_.clear();
@@ -80,7 +87,7 @@ void Schedule::wait() {
   });
 }
 
-// A page of the sessions at a time, so that others get the thread. What waits longest is looked for even where nothing is begun.
+// A page of the sessions at a time, so that others get the thread.
 void Schedule::look(const std::string& after) {
   if (context_.stopping) return;
   const std::int64_t now_us = context_.wall_us(), every_us = context_.options.backup_every_ms * 1000;
@@ -92,8 +99,7 @@ void Schedule::look(const std::string& after) {
   for (const SessionView& view : page) {
     if (const auto since = unsaved_since_us(view->session); since && (oldest_us_ == 0 || *since < oldest_us_))
       oldest_us_ = *since;
-    if (every_us <= 0) continue;
-    const auto due_us = backup_due_us(view->session, now_us, every_us);
+    const auto due_us = every_us > 0 ? backup_due_us(view->session, now_us, every_us) : std::nullopt;
     if (!due_us || *due_us > now_us) continue;
     seen_.emplace(*due_us, view->session.id);
     if (seen_.size() > kDueMax) seen_.erase(std::prev(seen_.end()));

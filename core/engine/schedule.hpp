@@ -28,7 +28,7 @@ class Schedule {
  public:
   Schedule(Context& context, Writer& writer, Leader& leader);
 
-  void start();
+  void start();  // from then on, for as long as the options say how often; again after each change of them
   // The record is not that of a good backup: a session that counts on it is backed up anew.
   void forget_backup(const BackupRecord& record);
   [[nodiscard]] Engine::ScheduleStatistics statistics() const;  // [any thread]
@@ -49,6 +49,7 @@ class Schedule {
   Due due_, seen_;                   // of the last look, and of the one under way
   std::set<std::string> operating_;  // sessions with a backup of the schedule under way
   std::set<std::string> beginning_;
+  bool waiting_ = false;
   std::int64_t oldest_us_ = 0;  // of the look under way
   std::atomic<std::int64_t> started_{0}, succeeded_{0}, failed_{0}, postponed_{0}, cancelled_{0};
   std::atomic<std::int64_t> unsaved_since_us_{0};
