@@ -44,7 +44,11 @@ Step settle(const Session& session) {
 Step plan_asleep(const Session& session, const Knowledge& known, const PlanOptions& options) {
   const Workspace& w = *known.workspace;
   switch (w.workload_state) {
-    case WorkloadState::none: return settle(session);
+    case WorkloadState::none:
+      // An apply whose answer was lost made it: until its uid is recorded, it would be made anew should it vanish.
+      if (never_made(session) && volume_state(session, w) == VolumeState::present && !operations::is_own_discarded(session))
+        break;
+      return settle(session);
     case WorkloadState::stopping: return step::Wait{options.poll_ms};
     case WorkloadState::failed:
     case WorkloadState::starting:

@@ -148,8 +148,9 @@ TEST(Manual, HasEveryCommandAndOption) {
   int seen = 0;
   for (std::size_t i = 0; i < apps.size(); ++i) {
     for (const CLI::App* app : commands_of(*apps[i])) apps.push_back(app);
-    if (i > 0 && commands_of(*apps[i]).empty())
+    if (i > 0 && commands_of(*apps[i]).empty()) {
       EXPECT_NE(page.find(apps[i]->get_name() + "\\fR"), std::string::npos) << apps[i]->get_name();
+    }
     for (const CLI::Option* option : apps[i]->get_options()) {
       for (std::string name : option->get_lnames()) {
         if (name == "help") continue;

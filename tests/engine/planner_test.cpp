@@ -70,6 +70,27 @@ TEST(Planner, WritesDownWhatItSees) {
   EXPECT_EQ(std::get<step::Update>(next).next.observed.replicas, 1);
 }
 
+// An apply whose answer was lost has made the volume, and the user put the session to sleep before it was recorded: were it to
+// vanish now, the next wake would make an empty one in its place.
+TEST(Planner, AsleepWithAVolumeThatWasNeverRecordedItIsRecorded) {
+  Session s = session(Wanted::asleep);
+  s.volume.uid.clear();
+  Workspace w = workspace(WorkloadState::none);
+  w.volumes = std::vector<SeenVolume>{{s.volume.name, "token", "uid-1"}};
+  const Step next = plan_settled(s, known(w));
+  ASSERT_EQ(name(next), "apply");
+  EXPECT_FALSE(std::get<step::Apply>(next).running);
+  Knowledge answered = known(w);
+  answered.adopted = true;
+  answered.applied_generation = s.spec_generation;
+  const Step then = plan(s, answered, kNow, {});
+  ASSERT_EQ(name(then), "update");
+  EXPECT_EQ(std::get<step::Update>(then).next.volume.uid, "uid-1");
+  w.volumes->clear();
+  w.volume_state = VolumeState::missing;
+  EXPECT_EQ(name(plan_settled(s, known(w))), "settled") << "one that was never made is not made for a sleeping session";
+}
+
 struct Row {
   const char* what;
   Wanted wanted;
