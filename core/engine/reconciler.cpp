@@ -257,13 +257,14 @@ bool Reconciler::take_place(Places& places, const std::string& id, std::int64_t 
 // The next in the queue gets it, so that nobody takes it from under its look at the platform.
 void Reconciler::give_place(Places& places, const std::string& id) {
   if (!places.taken.erase(id)) return;
-  std::erase_if(places.queue, [&](const std::string& waiting) {
+  const auto waits = [&](const std::string& waiting) {
     const Work* work = find(waiting);
-    return !work || work->waits_for != &places;
-  });
+    return work && work->waits_for == &places;
+  };
+  while (!places.queue.empty() && !waits(places.queue.front())) places.queue.pop_front();
   // A person's wish before the schedule's.
   const auto asked_for = std::find_if(places.queue.begin(), places.queue.end(),
-                                      [this](const std::string& waiting) { return !is_of_schedule(waiting); });
+                                      [&](const std::string& waiting) { return waits(waiting) && !is_of_schedule(waiting); });
   const auto chosen = asked_for == places.queue.end() ? places.queue.begin() : asked_for;
   if (chosen == places.queue.end() || !has_place(places, *chosen)) return;
   const std::string next = *chosen;
