@@ -1,6 +1,7 @@
 #include "engine/creator.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "engine/documents.hpp"
 #include "engine/operations.hpp"
@@ -49,18 +50,11 @@ void Creator::begin(const JobPtr& job) {
 
 // The key was used before: its session is the answer, or is finished now.
 void Creator::replay(const JobPtr& job, const std::string& id) {
-  context_.get(documents::partition(id), documents::session_key(id), [this, job, id](Result<Document> found) {
-    if (found) {
-      auto view = documents::decode_session(*found);
-      if (view && (*view)->session.user_id == job->user_id) {
-        if (!context_.reads.find(id)) context_.publish(id, *view);
-        return job->done(*std::move(view));
-      }
-      if (!view) return job->done(view.error());
-      return another_id(job);
-    }
-    if (found.error().code != Code::not_found) return job->done(found.error());
-    replay_missing(job, id);
+  writer_.refresh(id, [this, job, id](Result<SessionView> found) {
+    if (!found) return job->done(found.error());
+    if (!*found) return replay_missing(job, id);
+    if ((*found)->session.user_id != job->user_id) return another_id(job, id);
+    job->done(*std::move(found));
   });
 }
 
@@ -75,7 +69,7 @@ void Creator::replay_missing(const JobPtr& job, const std::string& id) {
       if (!reservation && reservation.error().code == Code::not_found) return read_user(job);
       if (!reservation) return job->done(reservation.error());
       fill(job, id);
-      insert(job);
+      take_turn(job);
     });
   });
 }
@@ -180,15 +174,23 @@ void Creator::reserve(const JobPtr& job) {
                                  Json::object({{"id", id}}).dump(), context_.options.idempotency_ms});
   }
   context_.commit(std::move(commit), [this, job](Result<CommitResult> result) {
-    if (result) return insert(job);
+    if (result) return take_turn(job);
     if (result.error().code == Code::conflict) return begin(job);
     if (result.error().code != Code::outcome_unknown) return job->done(result.error());
     context_.get(job->partition, documents::reservation_key(job->session.id), [this, job](Result<Document> landed) {
-      if (landed) return insert(job);
+      if (landed) return take_turn(job);
       if (landed.error().code == Code::not_found) return begin(job);  // should it land after all, it conflicts or is freed later
       job->done(Error{Code::outcome_unknown,
                       "the store does not say whether the session was reserved; try again with the same key", 0});
     });
+  });
+}
+
+// An answer that comes late must not put back what was changed, or deleted, since: nobody else reads the session meanwhile.
+void Creator::take_turn(const JobPtr& job) {
+  writer_.in_turn(job->session.id, [this, job](std::function<void()> over) {
+    job->over = std::move(over);
+    insert(job);
   });
 }
 
@@ -211,7 +213,7 @@ void Creator::insert(const JobPtr& job) {
 void Creator::inserted(const JobPtr& job, const Error& error) {
   const bool look = error.code == Code::conflict || error.code == Code::outcome_unknown;
   const bool wait = look || error.code == Code::unavailable || error.code == Code::deadline;
-  if (!wait || (error.code != Code::conflict && ++job->waits > kWaits)) return job->done(error);
+  if (!wait || (error.code != Code::conflict && ++job->waits > kWaits)) return end(job, error);
   if (!look) {
     context_.after_ms(context_.backoff_ms(job->waits), [this, job] { insert(job); });
     return;
@@ -221,25 +223,29 @@ void Creator::inserted(const JobPtr& job, const Error& error) {
                  if (found) {
                    auto view = documents::decode_session(*found);
                    if (view && (*view)->session.user_id == job->user_id) return finish(job, *found);
-                   return another_id(job);
+                   return another_id(job, job->session.id);
                  }
                  if (found.error().code != Code::not_found) return inserted(job, found.error());
-                 if (error.code == Code::conflict) return another_id(job);  // the id has a tombstone
+                 if (error.code == Code::conflict) return another_id(job, job->session.id);  // the id has a tombstone
                  context_.after_ms(context_.backoff_ms(job->waits), [this, job] { insert(job); });
                });
 }
 
-void Creator::another_id(const JobPtr& job) {
-  job->drop.push_back(job->session.id);
+void Creator::another_id(const JobPtr& job, const std::string& taken) {
+  if (auto over = std::exchange(job->over, nullptr)) over();
+  job->drop.push_back(taken);
   begin(job);
 }
 
 void Creator::finish(const JobPtr& job, const Document& document) {
   auto view = documents::decode_session(document);
-  if (!view) return job->done(view.error());
-  const Session& session = (*view)->session;
-  if (!context_.reads.find(session.id)) context_.publish(session.id, *view, job->options.actor);
-  job->done(*std::move(view));
+  if (view) context_.publish(job->session.id, *view, job->options.actor);
+  end(job, std::move(view));
+}
+
+void Creator::end(const JobPtr& job, Result<SessionView> result) {
+  if (auto over = std::exchange(job->over, nullptr)) over();
+  job->done(std::move(result));
 }
 
 void Creator::release(const std::string& user_id, const std::string& id, Done<void> done) {

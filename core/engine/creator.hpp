@@ -4,18 +4,19 @@
 // safety: the engine's thread only.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "engine/context.hpp"
+#include "engine/writer.hpp"
 
 namespace roost {
 
 class Creator {
  public:
-  explicit Creator(Context& context) : context_(context) {}
+  Creator(Context& context, Writer& writer) : context_(context), writer_(writer) {}
   // `source`: its first volume is filled from that backup instead of made empty.
   void create(const std::string& user_id, const CommandOptions& options, Done<SessionView> done,
               std::optional<Receipt> source = std::nullopt);
@@ -36,6 +37,7 @@ class Creator {
     std::int64_t reserved = 0;
     int tries = 0;
     int waits = 0;
+    std::function<void()> over;  // ends its turn with the session
   };
   using JobPtr = std::shared_ptr<Job>;
 
@@ -47,13 +49,16 @@ class Creator {
   void check_doubtful(const JobPtr& job);
   void choose(const JobPtr& job);
   void reserve(const JobPtr& job);
+  void take_turn(const JobPtr& job);
   void insert(const JobPtr& job);
   void inserted(const JobPtr& job, const Error& error);
-  void another_id(const JobPtr& job);
+  void another_id(const JobPtr& job, const std::string& taken);
   void finish(const JobPtr& job, const Document& document);
+  void end(const JobPtr& job, Result<SessionView> result);
   void fill(const JobPtr& job, const std::string& id);
 
   Context& context_;
+  Writer& writer_;
 };
 
 }  // namespace roost

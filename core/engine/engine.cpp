@@ -157,7 +157,7 @@ class Engine::Impl : public std::enable_shared_from_this<Engine::Impl> {
 
   Context context;
   Writer writer{context};
-  Creator creator{context};
+  Creator creator{context, writer};
   Commands commands{context, writer};
   Catalogue catalogue{context};
   Relay relay{context};

@@ -145,7 +145,8 @@ void Follower::watch_failed(const std::string& resume, const Error& error) {
 void Follower::watched(const std::string& resume, std::int64_t began_ms, const Watched& watched) {
   failures_ = 0;
   if (std::exchange(failing_, false)) context_.log(1, "the store's changes are followed again");
-  take_hints(watched.changes, std::exchange(heard_ms_, began_ms));
+  take_hints(watched.changes, heard_ms_);
+  if (!watched.behind) heard_ms_ = began_ms;
   // A watch from nowhere began at an unknown moment: what was written before it and after the last load was seen by neither.
   if (resume.empty()) {
     synced_ = 0;
@@ -182,7 +183,14 @@ void Follower::read_again(const std::string& id, std::int64_t since_ms, const st
     pending.of.push_back(loading);
   }
   if (pending.since_ms != 0) {
-    if (pending.again_since_ms == 0) pending.again_since_ms = std::max<std::int64_t>(1, since_ms);
+    const std::int64_t again_ms = std::max<std::int64_t>(1, since_ms);
+    const bool first = pending.again_since_ms == 0;
+    pending.again_since_ms = first ? again_ms : std::min(pending.again_since_ms, again_ms);
+    if (again_ms >= pending.since_ms) return;
+    // A reload came upon it before this hint did: what is shown is older than the reload.
+    ages_.erase({pending.since_ms, id});
+    pending.since_ms = again_ms;
+    ages_.insert({pending.since_ms, id});
     return;
   }
   pending.since_ms = std::max<std::int64_t>(1, since_ms);

@@ -12,9 +12,11 @@ constexpr const char* kLease = "leader";
 constexpr int kAcquire = 1;  // renews too, where the lease is the holder's own
 constexpr int kRelease = 3;
 constexpr std::int64_t kAnnouncedMs = 60'000;
+constexpr std::int64_t kReleaseMs = 3'000, kReleaseAgainMs = 500;
 }  // namespace
 
 void Leader::start(std::function<void()> gained) {
+  if (context_.stopping) return;
   gained_ = std::move(gained);
   started_ = true;
   ask();
@@ -50,7 +52,7 @@ void Leader::ask() {
 void Leader::answered(std::int64_t asked_ms, Result<Lease> result) {
   if (!result && result.error().code == Code::conflict) held_until_ms_ = 0;
   if (!started_) {
-    if (auto returned = std::exchange(returned_, nullptr)) returned();
+    if (!released_.empty()) give_back();
     return;
   }
   const bool held = valid();
@@ -86,31 +88,39 @@ void Leader::resign() {
   valid_until_ms_ = 0;
 }
 
+// Whoever asks while it is under way waits with the first: the daemon that ends now would take the call from under it.
 void Leader::release(std::function<void()> released) {
-  if (asking_) {  // its late answer would be a lease that nobody uses
-    auto earlier = std::exchange(returned_, nullptr);
-    returned_ = [this, earlier = std::move(earlier), released = std::move(released)]() mutable {
-      if (earlier) earlier();
-      release(std::move(released));
-    };
-    return;
-  }
-  if (context_.mono_ms() >= std::exchange(held_until_ms_, 0)) return released();
+  released_.push_back(std::move(released));
+  if (released_.size() > 1) return;
+  release_until_ms_ = context_.mono_ms() + kReleaseMs;
+  if (!asking_) give_back();  // else a late answer would be a lease that nobody uses
+}
+
+void Leader::give_back() {
+  if (context_.mono_ms() >= held_until_ms_) return released();
   context_.ports.store->lease(kLease, context_.options.replica, kRelease, context_.options.lease_ms,
-                              context_.guard([this, released = std::move(released)](Result<Lease> result) mutable {
-                                if (!result || !context_.replicated) return released();
-                                announce(std::move(released));
-                              }));
+                              context_.guard([this](const Result<Lease>& result) { given_back(result); }));
+}
+
+void Leader::given_back(const Result<Lease>& result) {
+  const bool over = result.ok() || result.error().code == Code::conflict;  // conflict: it was not ours any more
+  if (over) held_until_ms_ = 0;
+  if (result.ok() && context_.replicated) return announce();
+  if (over || context_.mono_ms() >= release_until_ms_) return released();
+  context_.after_ms(std::min(kReleaseAgainMs, context_.backoff_ms(++failures_)), [this] { give_back(); });
 }
 
 // The other replicas ask for the lease now and then; the watch tells them of this document, and they ask at once.
-void Leader::announce(std::function<void()> released) {
+void Leader::announce() {
   Commit commit;
   commit.partition = documents::kLeaderPartition;
   commit.operations.push_back({StoreOperation::Kind::put, std::string(documents::kHandOverKey),
                                Json::object({{"replica", context_.options.replica}}).dump(), kAnnouncedMs});
-  context_.ports.store->commit(std::move(commit),
-                               context_.guard([released = std::move(released)](const Result<CommitResult>&) { released(); }));
+  context_.ports.store->commit(std::move(commit), context_.guard([this](const Result<CommitResult>&) { released(); }));
+}
+
+void Leader::released() {
+  for (auto& done : std::exchange(released_, {})) done();
 }
 
 }  // namespace roost

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <functional>
+#include <vector>
 
 #include "engine/context.hpp"
 
@@ -17,7 +18,8 @@ class Leader {
   void ask_now();                            // it may be free
   void renounce();                           // it may have been lost where it is kept: not valid before it is granted anew
   void resign();                             // not valid from now on, and not asked for again
-  // After resign(): lets another replica have it at once. Call it when nothing that was begun under it is under way.
+  // After resign(): lets another replica have it at once. Call it when nothing that was begun under it is under way. Answers
+  // once nobody is held up by it, or where the store does not take it back: then it runs out by itself.
   void release(std::function<void()> released);
   [[nodiscard]] bool valid() const { return context_.mono_ms() < valid_until_ms_.load(); }
   // Valid, and for so long that nothing which whoever led before had sent is still on its way.
@@ -29,11 +31,15 @@ class Leader {
  private:
   void ask();
   void answered(std::int64_t asked_ms, Result<Lease> result);
-  void announce(std::function<void()> released);
+  void give_back();
+  void given_back(const Result<Lease>& result);
+  void announce();
+  void released();
 
   Context& context_;
   std::function<void()> gained_;
-  std::function<void()> returned_;  // once resigned: the last question was answered
+  std::vector<std::function<void()>> released_;  // who waits for the release that is under way
+  std::int64_t release_until_ms_ = 0;            // so long it is tried again
   std::atomic<std::int64_t> valid_until_ms_{0};
   std::int64_t held_until_ms_ = 0;  // in the store, as far as is known
   std::uint64_t epoch_ = 0;

@@ -166,6 +166,17 @@ Step plan_filled(const Session& session, const Knowledge& known) {
   return go_to(std::move(next), OperationStep::swap);
 }
 
+// A workload that is still there is on its way down; but nobody stops one whose volume is lost, and an apply cannot: it may not
+// touch what is there instead.
+Step plan_no_workload(const Session& session, const Knowledge& known, const PlanOptions& options) {
+  const Workspace& w = *known.workspace;
+  const VolumeVerdict volume = judge_volume(session, w);
+  const bool stays =
+      w.workload_state != WorkloadState::stopping && (volume == VolumeVerdict::lost || volume == VolumeVerdict::foreign);
+  if (!stays) return step::Wait{options.poll_ms};
+  return known.live ? Step(step::RemoveWorkload{w.observed.incarnation}) : Step(step::Observe{true});
+}
+
 Step plan_fill(const Session& session, const Knowledge& known, std::int64_t now_us, const PlanOptions& options) {
   if (!known.task) return step::ObserveTask{};
   const Task& task = *known.task;
@@ -180,7 +191,7 @@ Step plan_fill(const Session& session, const Knowledge& known, std::int64_t now_
     case TaskState::succeeded: return plan_filled(session, known);
     case TaskState::none: break;
   }
-  if (!no_workload(*known.workspace)) return step::Wait{options.poll_ms};
+  if (!no_workload(*known.workspace)) return plan_no_workload(session, known, options);
   if (!known.live) return step::Observe{true};
   if (!known.workspace->volumes)
     return give_up(session, reason::kUnsupported, "the compute plugin cannot hold several volumes of a session");
@@ -206,7 +217,7 @@ Step plan_swap(const Session& session, const Knowledge& known, std::int64_t now_
   const Workspace& w = *known.workspace;
   if (!known.tasks_removed) return step::RemoveTasks{true};
   if (!known.live) return step::Observe{true};
-  if (!no_workload(w)) return step::Wait{options.poll_ms};
+  if (!no_workload(w)) return plan_no_workload(session, known, options);
   const SeenVolume* filled = find_volume(w, *operation.target);
   if (!filled || filled->uid != operation.target->uid) {
     Session next = session;

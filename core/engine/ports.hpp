@@ -74,6 +74,7 @@ struct Change {  // a hint: read it again
 struct Watched {
   std::vector<Change> changes;
   std::string resume;
+  bool behind = false;  // else all that changed before this watch began has been told, now or before
 };
 
 class Store {

@@ -254,6 +254,23 @@ bool Reconciler::take_place(Places& places, const std::string& id, std::int64_t 
   return true;
 }
 
+// Where there is one place only, a backup of the schedule gives it up to whatever a person waits for: it comes again later.
+void Reconciler::take_from_schedule() {
+  if (context_.options.concurrent_tasks > 1) return;
+  for (const auto& [id, until_ms] : tasks_.taken) {
+    if (!is_of_schedule(id)) continue;
+    writer_.mutate(
+        id,
+        [](const SessionView& latest, const Writer::Decide& decide) {
+          Session next = latest->session;
+          if (!is_operating(next) || !is_scheduled(*next.operation)) return decide(Edit::none());
+          operations::cancel(next, "somebody waits for its place");
+          decide(Edit::write(std::move(next)));
+        },
+        [](const Result<Written>&) {});  // whoever waits asks again
+  }
+}
+
 // The next in the queue gets it, so that nobody takes it from under its look at the platform.
 void Reconciler::give_place(Places& places, const std::string& id) {
   if (!places.taken.erase(id)) return;

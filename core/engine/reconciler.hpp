@@ -129,6 +129,7 @@ class Reconciler {
   bool has_place(Places& places, const std::string& id);
   bool take_place(Places& places, const std::string& id, std::int64_t for_ms);
   void give_place(Places& places, const std::string& id);
+  void take_from_schedule();
 
   Context& context_;
   Writer& writer_;

@@ -273,7 +273,9 @@ void Reconciler::apply(Work& work, const Session& session, const step::Apply& wi
 }
 
 void Reconciler::park(Work& work, const SessionView& view, Places& places, const char* why) {
-  if (std::exchange(work.waits_for, &places) != &places) places.queue.push_back(work.id);
+  const bool comes = std::exchange(work.waits_for, &places) != &places;
+  if (comes) places.queue.push_back(work.id);
+  if (&places == &tasks_ && !is_of_schedule(work.id)) take_from_schedule();
   arm(work, kParkedMs, [](Work& w) { w.known.live = false; });
   const Session& session = view->session;
   const bool apart = &places == &tasks_ && operates_apart(session);

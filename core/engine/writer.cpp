@@ -28,6 +28,13 @@ void Writer::refresh(const std::string& id, Done<SessionView> done) {
   add(std::move(job));
 }
 
+void Writer::in_turn(const std::string& id, std::function<void(std::function<void()> over)> work) {
+  auto job = std::make_shared<Job>();
+  job->id = id;
+  job->work = std::move(work);
+  add(std::move(job));
+}
+
 void Writer::add(JobPtr job) {
   Queue& queue = queues_[job->id];
   queue.jobs.push_back(job);
@@ -37,6 +44,7 @@ void Writer::add(JobPtr job) {
 }
 
 void Writer::begin(const JobPtr& job) {
+  if (job->work) return std::exchange(job->work, nullptr)([this, job] { finish(job, Written{}); });
   SessionView view = context_.reads.find(job->id);
   job->cached = job->prepare && view;
   if (job->cached) return prepare(job, std::move(view));

@@ -45,11 +45,14 @@ class Writer {
   void mutate(const std::string& id, Prepare prepare, Done<Written> done);
   // The session as the store has it, in turn with the commits; null: none.
   void refresh(const std::string& id, Done<SessionView> done);
+  // Something else that writes the session, in turn with its commits; the next waits until `work` calls what it is given.
+  void in_turn(const std::string& id, std::function<void(std::function<void()> over)> work);
 
  private:
   struct Job {
     std::string id;
-    Prepare prepare;  // empty: a refresh
+    Prepare prepare;                                       // empty: a refresh
+    std::function<void(std::function<void()> over)> work;  // instead of either
     Done<Written> done;
     Edit edit;
     Commit commit;

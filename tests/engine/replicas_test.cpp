@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "engine/harness.hpp"
 
@@ -102,6 +103,77 @@ TEST(Replicas, AWatchThatExpiredReadsEverythingAgainAndWhatIsGoneGoes) {
   EXPECT_EQ(h.b->engine().reads().find(id), nullptr);
 }
 
+TEST(Replicas, WhatIsDeletedBeforeItsCreateIsAnsweredIsNotShownAgain) {
+  Pair h;
+  int calls = 0;
+  h.b->on_call = [&] { h.b->late_ms = ++calls == 2 ? 120'000 : 0; };  // the session's own commit, after its reservation
+  std::optional<Result<SessionView>> made;
+  h.b->engine().create("ada@example.com", {}, [&](Result<SessionView> answer) { made = std::move(answer); });
+  ASSERT_TRUE(h.until([&] { return h.b->late_ms > 0; }));
+  h.b->late_ms = 0;
+  ASSERT_TRUE(h.until([&] { return h.engine().reads().size() == 1; }));
+  const std::string id = h.engine().reads().list("", 1).front()->session.id;
+  ASSERT_TRUE(h.remove(id).ok());
+  ASSERT_TRUE(h.wait_deleted(id).ok());
+  h.pass_ms(1'000);
+  EXPECT_FALSE(made.has_value());
+  EXPECT_FALSE(h.b->engine().is_current() && h.b->engine().reads().find(id));
+  ASSERT_TRUE(h.until([&] { return made.has_value(); }));
+  EXPECT_TRUE(made->ok());
+  h.pass_ms(1'000);
+  EXPECT_TRUE(h.b->engine().is_current());
+  EXPECT_EQ(h.b->engine().reads().find(id), nullptr) << "a deleted session is shown again";
+}
+
+// Who comes to lead reads everything again. A session that this finds changed has been shown wrong for longer than since then, as
+// the hint tells that comes while it is read.
+TEST(Replicas, AHintThatComesAfterAReloadFoundTheSessionDoesNotMakeItCurrent) {
+  Pair h;
+  const std::string id = h.create_running();
+  const auto shows = [&](Wanted wanted) {
+    const SessionView view = h.b->engine().reads().find(id);
+    return view && view->session.wanted == wanted;
+  };
+  ASSERT_TRUE(h.until([&] { return shows(Wanted::running); }));
+  h.break_watch();
+  h.pass_ms(300);
+  ASSERT_TRUE(h.sleep(id).ok());
+  h.pass_ms(300);
+  bool read = false;
+  h.b->on_get = [&](const std::string& key) {
+    if (key != documents::session_key(id) || std::exchange(read, true)) return;
+    h.b->late_ms = 1'000;
+    h.mend_watch();
+    h.simulator.after_ns(0, [&] { h.b->late_ms = 0; });
+  };
+  h.engine().hand_over();
+  bool lied = false;
+  ASSERT_TRUE(h.until([&] {
+    lied |= h.b->engine().is_current() && shows(Wanted::running);
+    return shows(Wanted::asleep);
+  }));
+  EXPECT_TRUE(read);
+  EXPECT_FALSE(lied) << "it is said to be current and shows what is more than a quarter of a second old";
+  EXPECT_TRUE(h.until([&] { return h.b->engine().is_current(); }));
+}
+
+// A store may be behind with telling: what it tells is taken, and what it did not tell is not taken for unchanged.
+TEST(Replicas, AWatchThatIsBehindDoesNotMakeItCurrent) {
+  Pair h;
+  const std::string id = h.create_running();
+  ASSERT_TRUE(h.until([&] { return h.b->engine().reads().find(id) != nullptr; }));
+  h.break_watch();
+  h.world.faults.cancelled_watch = 0;
+  h.world.faults.behind = 1;
+  h.pass_ms(500);
+  EXPECT_FALSE(h.b->engine().is_current());
+  ASSERT_TRUE(h.sleep(id).ok());
+  const auto shown = [&] { return h.b->engine().reads().find(id)->session.wanted == Wanted::asleep; };
+  EXPECT_TRUE(h.until(shown));
+  h.mend_watch();
+  EXPECT_TRUE(h.until([&] { return h.b->engine().is_current(); }));
+}
+
 TEST(Replicas, AClaimIsWokenByAMessageThatAnotherReplicaTook) {
   Pair h;
   const std::string id = h.create_running();
@@ -154,6 +226,32 @@ TEST(Replicas, WhoHandsOverIsFollowedAtOnceAndStillTakesCommands) {
   ASSERT_TRUE(h.sleep(id).ok());
   EXPECT_TRUE(h.until([&] { return h.world.platforms[id].workload.state == WorkloadState::none; })) << "the new leader acts";
   EXPECT_FALSE(h.engine().statistics().leader);
+}
+
+// The daemon hands over first, then stops: it ends when it is told that it has stopped, and takes the calls under way with it.
+TEST(Replicas, WhoHasStoppedHasGivenTheLeaseBack) {
+  for (std::int64_t wait_ms : {0, 1, 3'333, 3'334, 3'336}) {  // the last ones while it asks for the lease again
+    Harness h(replica_options("a"));
+    h.pass_ms(wait_ms);
+    std::optional<bool> held;
+    h.engine().hand_over();
+    h.engine().stop([&] { held = h.world.holds_lease("leader", "a"); });
+    ASSERT_TRUE(h.until([&] { return held.has_value(); }));
+    EXPECT_FALSE(*held) << wait_ms;
+  }
+}
+
+TEST(Replicas, ALeaseIsGivenBackThoughTheFirstAttemptFails) {
+  Harness h(replica_options("a"));
+  h.world.faults = Faults{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+  h.world.faults.unavailable = 1;
+  h.world.troubled = true;
+  bool stopped = false;
+  h.engine().stop([&] { stopped = true; });
+  h.pass_ms(50);
+  h.world.troubled = false;
+  ASSERT_TRUE(h.until([&] { return stopped; }));
+  EXPECT_FALSE(h.world.holds_lease("leader", "a"));
 }
 
 TEST(Replicas, WhenTheLeaderIsGoneAnotherLeadsWithinOneAndAHalfLeases) {

@@ -237,6 +237,26 @@ TEST_F(Restore, BringsBackASessionWhoseVolumeIsLost) {
   EXPECT_TRUE(h.until([&] { return h.phase(id) == Phase::running; }));
 }
 
+TEST_F(Restore, OfALostVolumeStopsTheWorkloadThatIsStillThere) {
+  for (const bool wanted : {true, false}) {
+    Harness in;
+    prepare(in);
+    ASSERT_TRUE(in.wake(id).ok());
+    ASSERT_TRUE(in.until([&] { return in.phase(id) == Phase::running; }));
+    in.world.lose_volume(id);
+    ASSERT_TRUE(in.until([&] { return in.phase(id) == Phase::volume_lost; }));
+    EXPECT_EQ(in.world.platforms[id].workload.state, WorkloadState::running);
+    if (!wanted) {
+      ASSERT_TRUE(in.sleep(id).ok());
+    }
+    ASSERT_TRUE(in.restore(id, backup).ok());
+    EXPECT_EQ(in.operated(id).outcome, OperationOutcome::succeeded);
+    EXPECT_TRUE(in.until([&] { return in.phase(id) == (wanted ? Phase::running : Phase::asleep); }));
+    EXPECT_EQ(content(in, session(in).volume), first);
+    EXPECT_TRUE(in.world.violations.empty());
+  }
+}
+
 TEST_F(Restore, ALostVolumeThatComesBackMeanwhileIsSavedFirst) {
   prepare();
   const SimVolume away = *h.world.platforms[id].volume;

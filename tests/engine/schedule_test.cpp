@@ -430,6 +430,24 @@ TEST_F(ScheduleTest, LeavesPlacesForADelete) {
   EXPECT_EQ(counted().started, 1);
 }
 
+TEST_F(ScheduleTest, GivesTheOnlyPlaceUpToWhatSomebodyWaitsFor) {
+  h.options.concurrent_tasks = 1;
+  h.restart();
+  const std::string id = h.create_running();
+  const std::string other = h.create_running("other@example.com");
+  ASSERT_TRUE(h.backup(other).ok());
+  EXPECT_EQ(h.operated(other).outcome, OperationOutcome::succeeded);
+  ASSERT_TRUE(until_scheduled(id));
+  ASSERT_TRUE(until_task());
+  hang();
+  const std::string scheduled = session(id).operation->id;
+  ASSERT_TRUE(h.remove(other).ok());
+  ASSERT_TRUE(h.wait_deleted(other).ok()) << "beside a backup that never ends";
+  ASSERT_TRUE(h.until([&] { return session(id).operation->id != scheduled && !is_operating(session(id)); }));
+  EXPECT_EQ(session(id).operation->outcome, OperationOutcome::succeeded) << "it comes again";
+  EXPECT_EQ(counted().failed, 0);
+}
+
 TEST_F(ScheduleTest, ACrashOrAnotherLeaderBeginsNothingTwice) {
   const std::string id = h.create_running();
   ASSERT_TRUE(put_to_sleep(id));

@@ -33,7 +33,7 @@ void Replica::call(bool mutating, std::function<Result<T>()> act, Done<T> done) 
   const bool troubled = world_.troubled;
   auto chance = [&](double probability) { return troubled && simulator_.chance(probability); };
   const std::int64_t there = (chance(faults.slow) ? simulator_.between(1, 20'000) : simulator_.between(0, 3)) * kMs;
-  const std::int64_t back = (chance(faults.slow) ? simulator_.between(1, 5'000) : simulator_.between(0, 3)) * kMs;
+  const std::int64_t back = ((chance(faults.slow) ? simulator_.between(1, 5'000) : simulator_.between(0, 3)) + late_ms) * kMs;
   auto answer = [life = life_, done](Result<T> result) {
     deliver(life, [done, result = std::move(result)]() mutable { done(std::move(result)); });
   };
@@ -74,15 +74,19 @@ void Replica::watch(const std::vector<Change>& changes, std::vector<std::functio
     return;
   }
   auto over = std::make_shared<bool>(false);
+  // What it says is fixed when it is sent, however late it arrives.
   auto answer = [this, life = life_, over, from, &changes, done] {
     if (std::exchange(*over, true)) return;
-    simulator_.after_ns(kMs, [life, from, &changes, done] {
-      deliver(life, [from, &changes, done] {
-        Watched watched;
-        watched.changes.assign(changes.begin() + static_cast<std::ptrdiff_t>(from), changes.end());
-        watched.resume = std::to_string(changes.size());
-        done(std::move(watched));
-      });
+    const auto chance = [&](double probability) { return world_.troubled && simulator_.chance(probability); };
+    Watched watched;
+    watched.behind = chance(world_.faults.behind);
+    const std::size_t to = watched.behind ? from + simulator_.number() % (changes.size() - from + 1) : changes.size();
+    watched.changes.assign(changes.begin() + static_cast<std::ptrdiff_t>(from),
+                           changes.begin() + static_cast<std::ptrdiff_t>(to));
+    watched.resume = std::to_string(to);
+    const std::int64_t back_ms = chance(world_.faults.slow) ? simulator_.between(1, 1'000) : 1;
+    simulator_.after_ns(back_ms * kMs, [life, watched = std::move(watched), done]() mutable {
+      deliver(life, [done, watched = std::move(watched)]() mutable { done(std::move(watched)); });
     });
   };
   auto guarded = [life = life_, answer] {
@@ -115,6 +119,7 @@ struct Replica::StorePort : Store {
   explicit StorePort(Replica& replica) : r(replica) {}
   Replica& r;
   void get(std::string partition, std::string key, Done<Document> done) override {
+    if (r.on_get) r.on_get(key);
     r.call<Document>(
         false, [w = &r.world_, partition, key] { return w->get(partition, key); }, std::move(done));
   }

@@ -31,7 +31,9 @@ class Replica {
   // What other threads posted since; call it on the thread that runs the simulator. True where there was anything.
   bool take_posted();
 
-  std::function<void()> on_call;  // before each call that may change something
+  std::function<void()> on_call;                       // before each call that may change something
+  std::function<void(const std::string& key)> on_get;  // for a test: before a document is read
+  std::int64_t late_ms = 0;                            // for a test: answers of calls that begin from now on arrive so much later
 
  private:
   struct SchedulerPort;

@@ -84,6 +84,8 @@ void Run::boot(std::size_t index) {
   replicas_[index]->on_call = [this, index] {
     ++report_.calls;
     if (plan_.crash_at_call && *plan_.crash_at_call == report_.calls) crashing_.push_back(index);
+    if (busy_ && plan_.crash_restoring > 0 && is_restoring() && simulator_.chance(plan_.crash_restoring))
+      crashing_.push_back(index);
   };
   if (plan_.trace) {
     replicas_[index]->engine().on_event([this, index](const Event& event) {
@@ -208,6 +210,7 @@ void Run::act(Client& client) {
       world_.lose_volume(client.id, (*documents::decode_session(*document))->session.volume.name);
     }
   }
+  if (plan_.restores && restore_soon(client)) return;
   const auto dice = simulator_.between(0, 99);
   if (dice < 30) return send(client);
   if (client.removed) {
@@ -300,25 +303,77 @@ void Run::backup(Client& client) {
   });
 }
 
-std::optional<BackupRecord> Run::any_backup(const std::string& id) {
+std::optional<Session> Run::stored(const Client& client) {
+  auto document = world_.get(documents::partition(client.id), documents::session_key(client.id));
+  if (!document) return std::nullopt;
+  return (*documents::decode_session(*document))->session;
+}
+
+bool Run::is_restoring() {
+  return std::any_of(clients_.begin(), clients_.end(), [this](const auto& client) {
+    if (client->id.empty()) return false;
+    const auto session = stored(*client);
+    return session && is_operating(*session) && session->operation->kind == OperationKind::restore;
+  });
+}
+
+std::vector<BackupRecord> Run::good_backups(const std::string& user, const std::string& id) {
   std::vector<BackupRecord> found;
   for (const auto& client : clients_) {
-    if (client->id.empty() || (!id.empty() && client->id != id)) continue;
+    if (client->id.empty() || (!id.empty() && client->id != id) || (!user.empty() && client->user != user)) continue;
     auto page = world_.scan(documents::backup_partition(client->id), documents::backup_key(client->id), "", 100);
     for (const Document& document : *page) {
       BackupRecord record = *documents::decode_backup(document);
       if (record.state == "verified" && record.session_id == client->id) found.push_back(std::move(record));
     }
   }
+  return found;
+}
+
+std::optional<BackupRecord> Run::any_backup(const std::string& id) {
+  const std::vector<BackupRecord> found = good_backups("", id);
   if (found.empty()) return std::nullopt;
   return found[simulator_.number() % found.size()];
 }
 
+// One of the schedule, one that a drill reads, one that retention is about to remove, or any that the user may take.
+std::optional<BackupRecord> Run::backup_to_restore(const Client& client) {
+  std::vector<BackupRecord> found = good_backups(client.user, simulator_.chance(0.7) ? client.id : "");
+  if (found.empty()) return std::nullopt;
+  const auto lot = simulator_.between(0, 3);
+  const auto liked = [&](const BackupRecord& record) {
+    return (lot == 0 && record.trigger == "schedule") || (lot == 1 && !record.drill.empty());
+  };
+  std::shuffle(found.begin(), found.end(), simulator_);
+  std::stable_partition(found.begin(), found.end(), liked);
+  if (lot == 2)
+    std::swap(found.front(), *std::min_element(found.begin(), found.end(),
+                                               [](const auto& a, const auto& b) { return a.created_at_us < b.created_at_us; }));
+  return found.front();
+}
+
+// Whoever wants a backup back puts the session to sleep for that first.
+bool Run::restore_soon(Client& client) {
+  const auto session = stored(client);
+  if (!session || client.removed || is_operating(*session) || session->volume.uid.empty()) return false;
+  if (!simulator_.chance(0.5)) return false;
+  const bool lost = session->phase == Phase::volume_lost;
+  if (good_backups(client.user, "").empty()) {
+    backup(client);
+  } else if (lost || session->phase == Phase::asleep) {
+    restore(client);
+  } else {
+    command(client, Wanted::asleep);
+  }
+  return true;
+}
+
 void Run::restore(Client& client) {
   Replica* replica = any_replica();
-  const auto backup = any_backup(client.id);
+  const auto backup = backup_to_restore(client);
   if (!replica || !backup) return;
   const std::uint64_t turn = begin(client);
+  if (simulator_.chance(0.2)) replica->engine().verify_backup(backup->id, [](const Result<BackupRecord>&) {});
   replica->engine().restore(client.id, *backup, {}, [this, &client, turn](Result<SessionView> begun) {
     if (begun) ++report_.restores;
     if (begun) client.rests_until_ms = simulator_.now_ms() + simulator_.between(0, 120'000);
@@ -757,6 +812,7 @@ Report Run::go() {
     report_.damaged += static_cast<std::uint64_t>(backups.damaged);
     report_.removed += static_cast<std::uint64_t>(backups.removed);
   }
+  report_.in_place = world_.restores;
   report_.violations = world_.violations;
   report_.events = simulator_.steps();
   return report_;

@@ -23,11 +23,13 @@ struct Plan {
   std::int64_t settle_ms = 1'800'000;  // how long convergence may take after that
   double crash = 0.0002;               // of a replica, at each event
   double clock_jump = 0.00015;
-  std::size_t replicas = 1;  // with several, another takes over while one is paused
+  double crash_restoring = 0;  // at each call that may change something, while a restore is under way
+  std::size_t replicas = 1;    // with several, another takes over while one is paused
   bool lost_volumes = false;
   std::int64_t cache_lag_ms = 0;
   std::int64_t grace_ms = 4'000;
   std::int64_t terminating_ms = 0;
+  bool restores = false;                       // clients mostly put backups back
   std::int64_t backup_every_ms = 0;            // by themselves; 0: never
   bool trace = false;                          // print what the engines say
   std::optional<std::uint64_t> crash_at_call;  // exactly one crash, at the n-th mutating call
@@ -37,6 +39,7 @@ struct Report {
   std::vector<std::string> violations;
   std::uint64_t events = 0, calls = 0, crashes = 0, created = 0, deleted = 0, sent = 0, answered = 0, blocked = 0, backups = 0,
                 restores = 0, restored = 0, scheduled = 0, drilled = 0, missing = 0, damaged = 0, removed = 0;
+  World::Restores in_place;
 };
 
 class Run {
@@ -71,7 +74,12 @@ class Run {
   void scale(Client& client);
   void backup(Client& client);
   void restore(Client& client);
-  std::optional<BackupRecord> any_backup(const std::string& id);  // a verified one of the session, or of any
+  std::optional<Session> stored(const Client& client);
+  [[nodiscard]] bool is_restoring();  // any of them
+  bool restore_soon(Client& client);
+  std::vector<BackupRecord> good_backups(const std::string& user, const std::string& id);  // empty: anybody's, of any session
+  std::optional<BackupRecord> any_backup(const std::string& id);                           // a verified one of it, or of any
+  std::optional<BackupRecord> backup_to_restore(const Client& client);
   void remove(Client& client);
   void tend();  // somebody looks after a backup
   void harm_storage();

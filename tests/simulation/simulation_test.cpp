@@ -25,7 +25,7 @@ Plan plan_of(std::uint64_t seed) {
   Plan plan;
   plan.seed = seed;
   plan.replicas = seed % 4 == 1 ? 2 : seed % 4 == 3 ? 3 : 1;
-  plan.lost_volumes = seed % 8 == 2;
+  plan.lost_volumes = seed % 8 == 2 || seed % 16 == 9;
   plan.cache_lag_ms = seed % 3 == 0 ? 0 : seed % 3 == 1 ? 300 : 2500;
   if (seed % 5 == 4) plan.crash = 0.002;  // a bad day
   if (seed % 6 == 5) plan.faults.intruder = 0.002;
@@ -34,7 +34,9 @@ Plan plan_of(std::uint64_t seed) {
   if (seed % 5 == 2) plan.terminating_ms = 60'000;
   if (seed % 9 == 7) plan.faults.node_lost = 0.0005;
   if (seed % 2 == 0) plan.faults.archive_lost = plan.faults.archive_rots = plan.faults.stranger = 0.0005;
-  if (seed % 8 == 6 || seed % 6 == 3) plan.backup_every_ms = 60'000;
+  if (seed % 4 == 2 || seed % 6 == 3) plan.backup_every_ms = 60'000;
+  plan.restores = seed % 16 == 2 || seed % 16 == 6 || seed % 5 == 0 || seed % 12 == 9;
+  if (seed % 10 == 0 || seed % 24 == 9) plan.crash_restoring = 0.03;
   plan.trace = std::getenv("ROOST_SIM_TRACE") != nullptr;
   if (seed % 7 == 6) plan.crash = plan.clock_jump = 0;
   return plan;
@@ -63,12 +65,18 @@ TEST(Simulation, EverySeedKeepsTheInvariantsAndConverges) {
     total.backups += report.backups;
     total.restores += report.restores;
     total.restored += report.restored;
+    total.in_place.succeeded += report.in_place.succeeded;
+    total.in_place.failed += report.in_place.failed;
+    total.in_place.cancelled += report.in_place.cancelled;
     total.drilled += report.drilled;
     total.missing += report.missing;
     total.damaged += report.damaged;
     total.removed += report.removed;
     total.scheduled += report.scheduled;
   }
+  std::printf("restores in place: %llu asked for, %llu succeeded, %llu failed, %llu cancelled\n",
+              static_cast<unsigned long long>(total.restores), static_cast<unsigned long long>(total.in_place.succeeded),
+              static_cast<unsigned long long>(total.in_place.failed), static_cast<unsigned long long>(total.in_place.cancelled));
   std::printf("backups: %llu proven again, %llu missing, %llu damaged, %llu removed\n",
               static_cast<unsigned long long>(total.drilled), static_cast<unsigned long long>(total.missing),
               static_cast<unsigned long long>(total.damaged), static_cast<unsigned long long>(total.removed));
@@ -83,6 +91,9 @@ TEST(Simulation, EverySeedKeepsTheInvariantsAndConverges) {
   EXPECT_GT(total.restores, 0U);
   if (count >= kSeeds) {  // of fewer each restore may be cancelled
     EXPECT_GT(total.restored, 0U);
+    EXPECT_GT(total.in_place.succeeded, 0U);
+    EXPECT_GT(total.in_place.failed, 0U);
+    EXPECT_GT(total.in_place.cancelled, 0U);
     EXPECT_GT(total.drilled, 0U);
     EXPECT_GT(total.missing, 0U);
     EXPECT_GT(total.damaged, 0U);

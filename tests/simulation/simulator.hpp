@@ -60,6 +60,11 @@ class Simulator : public Clock {
 
   // ---- chance ----
   [[nodiscard]] std::uint64_t number() { return random_(); }
+  // As a generator of the standard library.
+  using result_type = std::mt19937_64::result_type;
+  static constexpr result_type min() { return std::mt19937_64::min(); }
+  static constexpr result_type max() { return std::mt19937_64::max(); }
+  result_type operator()() { return random_(); }
   [[nodiscard]] std::int64_t between(std::int64_t low, std::int64_t high) {
     return low + static_cast<std::int64_t>(random_() % static_cast<std::uint64_t>(high - low + 1));
   }

@@ -81,7 +81,10 @@ Result<CommitResult> World::commit(const Commit& commit) {
   const bool forget = sabotage.forgets_commits && simulator.chance(0.05);
   for (const StoreOperation& operation : commit.operations) {
     std::string key = operation.key;
-    if (starts_with(key, "session/")) judge_session(key, operation.value);
+    if (starts_with(key, "session/")) {
+      const auto before = get(commit.partition, key);
+      judge_session(key, before ? &*before : nullptr, operation.value);
+    }
     if (starts_with(key, "backup/")) {
       const auto before = get(commit.partition, key);
       judge_record(before ? &*before : nullptr, operation.value);
@@ -633,9 +636,11 @@ std::vector<BackupRecord> World::records() {
 }
 
 // Which backups a session's document rests on, and since when.
-void World::judge_session(const std::string& key, const std::string& value) {
+void World::judge_session(const std::string& key, const Document* before_it, const std::string& value) {
   std::map<std::string, std::int64_t> needed;
   const auto view = value.empty() ? Result<SessionView>(nullptr) : documents::decode_session({key, value, 1});
+  const auto was = before_it ? documents::decode_session(*before_it) : Result<SessionView>(nullptr);
+  if (view && *view && was && *was) judge_restore((*was)->session, (*view)->session);
   if (view && *view) {
     const Session& session = (*view)->session;
     const auto& operation = session.operation;
@@ -648,6 +653,40 @@ void World::judge_session(const std::string& key, const std::string& value) {
   auto& before = needed_ms_[key];
   for (auto& [id, since_ms] : needed) since_ms = before.count(id) ? before[id] : simulator.now_ms();
   before = std::move(needed);
+}
+
+// A session has another volume than before only by a restore that succeeded, and what it had is kept, if it is there.
+void World::judge_restore(const Session& before, const Session& now) {
+  const auto& was = before.operation;
+  const auto& is = now.operation;
+  const bool restored = was && is_operating(before) && was->kind == OperationKind::restore;
+  const bool swapped = restored && is && is->id == was->id && is->outcome == OperationOutcome::succeeded;
+  const bool fresh = before.volume.uid.empty() && before.volume.name == now.volume.name;
+  const bool same = before.volume.name == now.volume.name && before.volume.uid == now.volume.uid;
+  if (!swapped && !same && !fresh) violate("session " + now.id + " has volume " + now.volume.name + " without a restore");
+  if (!restored || fresh) return;
+  if (is && is->id == was->id && is_operating(now)) return;
+  if (!swapped) ++(is && is->id == was->id && is->outcome == OperationOutcome::failed ? restores.failed : restores.cancelled);
+  if (!swapped) return;
+  ++restores.succeeded;
+  judge_restored(now);
+  const SimVolume* old = find_volume(now.id, before.volume.name);
+  const bool there = old && old->uid == before.volume.uid && !old->deleting;
+  const bool kept = std::any_of(now.kept_volumes.begin(), now.kept_volumes.end(),
+                                [&](const KeptVolume& entry) { return entry.volume.uid == before.volume.uid; });
+  if (there && !kept) violate("a restore into " + now.id + " does not keep volume " + before.volume.name);
+}
+
+void World::judge_restored(const Session& now) {
+  const std::string& name = now.operation->source->archive;
+  const auto stored = archives.find(name), lost = lost_archives.find(name);
+  const SimVolume* volume = find_volume(now.id, now.volume.name);
+  if (!volume || volume->uid != now.volume.uid || !volume->copy) return;  // taken, or used, since it was looked at
+  const std::vector<std::uint64_t>& content = stored != archives.end()      ? stored->second.content
+                                              : lost != lost_archives.end() ? lost->second.content
+                                                                            : volume->source;
+  if (!volume->whole || volume->written != content)
+    violate("a restore into " + now.id + " succeeded, and the volume is not what " + name + " holds");
 }
 
 void World::judge_record(const Document* before, const std::string& value) {

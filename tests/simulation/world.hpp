@@ -40,6 +40,7 @@ struct Faults {
   double stranger = 0;  // somebody puts a file beside the archives
   double cancelled_watch = 0.02;
   double expired_watch = 0.01;
+  double behind = 0.05;  // the store tells of a part only, and says so
 };
 
 // What is wrong on purpose, to show that the harness notices.
@@ -136,6 +137,9 @@ class World {
   std::int64_t retention_ms = 0;   // the engines'; 0: none of it is judged
   std::set<std::string> may_skip;  // sessions whose loss an admin accepted
   std::set<std::string> may_lose;  // sessions whose unreadable files an admin accepted
+  struct Restores {                // into a session, by how they ended
+    std::uint64_t succeeded = 0, failed = 0, cancelled = 0;
+  } restores;
 
   Result<Workspace> apply(const WorkspaceSpec& spec);
   Workspace observe(const std::string& id, bool live);
@@ -181,7 +185,9 @@ class World {
   bool holds(const Partition& partition, const Condition& condition) const;
   void notify(std::vector<Change>& changes, std::vector<std::function<void()>>& waiters, Change change);
 
-  void judge_session(const std::string& key, const std::string& value);
+  void judge_session(const std::string& key, const Document* before, const std::string& value);
+  void judge_restore(const Session& before, const Session& now);
+  void judge_restored(const Session& now);
   void judge_record(const Document* before, const std::string& value);
   void judge_removal_of(const BackupRecord& before, const BackupRecord& now);
   void judge_erasure(const std::string& name);
