@@ -8,6 +8,7 @@
 
 #include "store/redis/layout.hpp"
 #include "store/redis/server.hpp"
+#include "store/redis/until.hpp"
 #include "store/shared/changes.hpp"
 
 namespace roost::store_redis {
@@ -26,7 +27,8 @@ class Feed {
   void follow();
   void follow_one(Connection& connection);
   void find_positions(Connection& connection);
-  bool take_in(const Reply& reply);
+  enum class Found { nothing, all, more };  // more: a bucket may hold changes that did not fit into the answer
+  Found take_in(const Reply& reply, Until::Clock::time_point asked);
   void keep_house();
   void purge();
   [[nodiscard]] bool stopping() const;
