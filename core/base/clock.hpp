@@ -8,6 +8,8 @@
 
 namespace roost {
 
+inline constexpr std::int64_t kDayUs = 24LL * 3600 * 1'000'000;
+
 class Clock {
  public:
   virtual ~Clock() = default;

@@ -8,17 +8,10 @@ namespace roost {
 
 namespace {
 
-constexpr int kPartitions = 256;
-constexpr std::uint32_t kPage = 500;
 constexpr std::size_t kExaminedMax = 5'000;  // records that one page may look at
 constexpr std::int64_t kOfSessionMax = 4'000;
 constexpr std::size_t kStrangersMax = 1'000;
 constexpr int kUpdateTries = 8;
-
-std::string first_digits(int number) {
-  static constexpr char kDigits[] = "0123456789abcdef";
-  return {kDigits[number >> 4], kDigits[number & 15]};
-}
 
 Error no_backup(const std::string& id) { return {Code::not_found, "there is no backup " + id, 0}; }
 Error being_removed(const BackupRecord& record) {
@@ -63,7 +56,7 @@ struct Catalogue::Listing {
   BackupQuery query;
   Done<BackupPage> done;
   int partition = 0;  // the one that is being walked
-  int last = kPartitions - 1;
+  int last = documents::kPartitions - 1;
   std::string prefix = "backup/";
   std::string after;  // key
   std::size_t examined = 0;
@@ -104,17 +97,18 @@ bool Catalogue::take(Listing& listing, const std::vector<Document>& page) {
 }
 
 void Catalogue::list_on(const std::shared_ptr<Listing>& listing) {
-  const std::string partition = documents::backup_partition(first_digits(listing->partition));
-  context_.scan(partition, listing->prefix, listing->after, kPage, [this, listing](Result<std::vector<Document>> page) {
-    if (!page) return listing->done(page.error());
-    if (take(*listing, *page)) return listing->done(std::move(listing->page));
-    if (page->size() < kPage) {
-      if (listing->partition >= listing->last) return listing->done(std::move(listing->page));
-      ++listing->partition;
-      listing->after.clear();
-    }
-    list_on(listing);
-  });
+  const std::string partition = documents::backup_partition(documents::digits(listing->partition));
+  context_.scan(partition, listing->prefix, listing->after, documents::kPage,
+                [this, listing](Result<std::vector<Document>> page) {
+                  if (!page) return listing->done(page.error());
+                  if (take(*listing, *page)) return listing->done(std::move(listing->page));
+                  if (page->size() < documents::kPage) {
+                    if (listing->partition >= listing->last) return listing->done(std::move(listing->page));
+                    ++listing->partition;
+                    listing->after.clear();
+                  }
+                  list_on(listing);
+                });
 }
 
 // ---- changes ------------------------------------------------------------------------------------------------------------
@@ -252,8 +246,8 @@ void Catalogue::strangers(Done<std::vector<BackupStorage::Object>> done) {
 }
 
 void Catalogue::strangers_on(const std::shared_ptr<Strangers>& all) {
-  if (all->partition == kPartitions || all->found.size() >= kStrangersMax) return all->done(std::move(all->found));
-  const std::string partition = documents::backup_partition(first_digits(all->partition++));
+  if (all->partition == documents::kPartitions || all->found.size() >= kStrangersMax) return all->done(std::move(all->found));
+  const std::string partition = documents::backup_partition(documents::digits(all->partition++));
   context_.get(partition, std::string(documents::kStrangersKey), [this, all](const Result<Document>& document) {
     if (!document && document.error().code != Code::not_found) return all->done(document.error());
     if (document) {

@@ -9,7 +9,7 @@ namespace roost {
 using documents::StoredMessage;
 
 namespace {
-constexpr std::uint32_t kPage = 256;
+constexpr std::uint32_t kMessagesPage = 256;
 
 Error no_message(const std::string& id, const std::string& message_id) {
   return {Code::not_found, "session " + id + " has no message " + message_id, 0};
@@ -112,7 +112,7 @@ void Chat::sent(const std::shared_ptr<Sending>& sending, Result<Written> written
 
 void Chat::find_sent(const std::shared_ptr<Sending>& sending, const std::string& prefix, const std::string& after,
                      Done<Message> done) {
-  context_.scan(documents::partition(sending->id), prefix, after, kPage, [=, this](Result<std::vector<Document>> page) {
+  context_.scan(documents::partition(sending->id), prefix, after, kMessagesPage, [=, this](Result<std::vector<Document>> page) {
     if (!page)
       return done(
           Error{Code::outcome_unknown, "the message was queued, but the store does not say where: " + page.error().message, 0});
@@ -120,7 +120,7 @@ void Chat::find_sent(const std::shared_ptr<Sending>& sending, const std::string&
       auto stored = documents::decode_message(document);
       if (stored && stored->nonce == sending->nonce) return done(stored->message);
     }
-    if (page->size() >= kPage) return find_sent(sending, prefix, page->back().key, done);
+    if (page->size() >= kMessagesPage) return find_sent(sending, prefix, page->back().key, done);
     const std::string history = documents::history_prefix(sending->id);
     if (prefix != history) return find_sent(sending, history, "", done);
     done(Error{Code::not_found, "the message that this key queued is not kept any more", 0});

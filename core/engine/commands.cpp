@@ -9,7 +9,7 @@ namespace roost {
 namespace {
 
 constexpr std::int64_t kTouchUs = 60LL * 1'000'000;
-constexpr std::uint32_t kPage = 200;
+constexpr std::uint32_t kSearchPage = 200;
 
 // A wish of a person: earlier failures do not hold it up.
 void begin_anew(Session& session) {
@@ -260,13 +260,13 @@ void Commands::find_operation(const std::string& operation_id, Done<Json> done) 
     return done(operation_json(*zero->session.operation, zero->session.id));
   }
   while (true) {
-    auto page = context_.reads.list(after, kPage);
+    auto page = context_.reads.list(after, kSearchPage);
     for (const SessionView& view : page) {
       if (view->session.id.compare(0, 2, first) != 0) return scan_sessions(operation_id, "", std::move(done));
       const auto& operation = view->session.operation;
       if (operation && operation->id == operation_id) return done(operation_json(*operation, view->session.id));
     }
-    if (page.size() < kPage) return scan_sessions(operation_id, "", std::move(done));
+    if (page.size() < kSearchPage) return scan_sessions(operation_id, "", std::move(done));
     after = page.back()->session.id;
   }
 }
@@ -274,7 +274,7 @@ void Commands::find_operation(const std::string& operation_id, Done<Json> done) 
 // Another replica may have just begun it.
 void Commands::scan_sessions(const std::string& operation_id, const std::string& after, Done<Json> done) {
   if (!context_.replicated) return scan_tombstones(operation_id, "", std::move(done));
-  context_.scan(operation_id.substr(0, 2), "session/", after, kPage,
+  context_.scan(operation_id.substr(0, 2), "session/", after, kSearchPage,
                 [this, operation_id, done = std::move(done)](Result<std::vector<Document>> page) {
                   if (!page) return done(page.error());
                   for (const Document& document : *page) {
@@ -282,13 +282,13 @@ void Commands::scan_sessions(const std::string& operation_id, const std::string&
                     if (!view || !(*view)->session.operation || (*view)->session.operation->id != operation_id) continue;
                     return done(operation_json(*(*view)->session.operation, (*view)->session.id));
                   }
-                  if (page->size() < kPage) return scan_tombstones(operation_id, "", done);
+                  if (page->size() < kSearchPage) return scan_tombstones(operation_id, "", done);
                   scan_sessions(operation_id, page->back().key, done);
                 });
 }
 
 void Commands::scan_tombstones(const std::string& operation_id, const std::string& after, Done<Json> done) {
-  context_.scan(operation_id.substr(0, 2), "tombstone/", after, kPage,
+  context_.scan(operation_id.substr(0, 2), "tombstone/", after, kSearchPage,
                 [this, operation_id, done = std::move(done)](Result<std::vector<Document>> page) {
                   if (!page) return done(page.error());
                   for (const Document& document : *page) {
@@ -296,7 +296,7 @@ void Commands::scan_tombstones(const std::string& operation_id, const std::strin
                     if (tombstone && tombstone->operation.id == operation_id)
                       return done(operation_json(tombstone->operation, tombstone->id));
                   }
-                  if (page->size() < kPage) return done(Error{Code::not_found, "there is no operation " + operation_id, 0});
+                  if (page->size() < kSearchPage) return done(Error{Code::not_found, "there is no operation " + operation_id, 0});
                   scan_tombstones(operation_id, page->back().key, done);
                 });
 }

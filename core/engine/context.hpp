@@ -15,6 +15,9 @@
 
 namespace roost {
 
+inline constexpr std::size_t kListed = 500;    // sessions of the read model that one turn of the thread takes
+inline constexpr std::int64_t kQuietMs = 100;  // the least time between two watches that bring nothing
+
 // A plugin that says when to ask again did answer: the platform has taken on what was asked, and takes its time.
 [[nodiscard]] inline bool is_under_way(const Error& error) {
   return error.code == Code::outcome_unknown && error.retry_after_ms > 0;

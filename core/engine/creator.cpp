@@ -10,7 +10,7 @@ namespace roost {
 
 namespace {
 
-constexpr int kTries = 16;
+constexpr int kReserveTries = 16;
 constexpr int kWaits = 5;
 constexpr std::int64_t kHalfMadeUs = 10LL * 60 * 1'000'000;  // an older reservation without a session is freed
 constexpr std::uint32_t kScanMore = 64;
@@ -35,7 +35,7 @@ void Creator::create(const std::string& user_id, const CommandOptions& options, 
 }
 
 void Creator::begin(const JobPtr& job) {
-  if (++job->tries > kTries) return job->done(Error{Code::conflict, "the user's sessions keep changing; try again", 1000});
+  if (++job->tries > kReserveTries) return job->done(Error{Code::conflict, "the user's sessions keep changing; try again", 1000});
   if (job->options.idempotency_key.empty()) return read_user(job);
   context_.get(job->partition, documents::user_idempotency_key(job->options.idempotency_key),
                [this, job](Result<Document> found) {

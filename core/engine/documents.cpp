@@ -24,11 +24,14 @@ Result<Json> parse(const Document& document) {
 std::string partition(std::string_view session_id) { return std::string(session_id.substr(0, 2)); }
 std::string user_partition(std::string_view user_id) { return "user/" + to_hex(sha256(user_id)).substr(0, 16); }
 std::string backup_partition(std::string_view session_id) { return "backup/" + std::string(session_id.substr(0, 2)); }
-std::vector<std::string> fixed_partitions() {
+std::string digits(int number) {
   static constexpr char kDigits[] = "0123456789abcdef";
+  return {kDigits[number >> 4], kDigits[number & 15]};
+}
+std::vector<std::string> fixed_partitions() {
   std::vector<std::string> all{std::string(kIdentityPartition)};
   for (const char* stem : {"", "backup/"}) {
-    for (int i = 0; i < 256; ++i) all.push_back(stem + std::string{kDigits[i >> 4], kDigits[i & 15]});
+    for (int i = 0; i < kPartitions; ++i) all.push_back(stem + digits(i));
   }
   return all;
 }

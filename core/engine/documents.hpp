@@ -12,6 +12,9 @@
 
 namespace roost::documents {
 
+inline constexpr std::uint32_t kPage = 500;    // documents that one scan asks for
+inline constexpr int kPartitions = 256;        // of sessions, and as many of backups
+[[nodiscard]] std::string digits(int number);  // of a partition: "00" to "ff"; [0, kPartitions)
 [[nodiscard]] std::string partition(std::string_view session_id);
 [[nodiscard]] std::string user_partition(std::string_view user_id);
 [[nodiscard]] std::string backup_partition(std::string_view session_id);

@@ -7,19 +7,11 @@
 namespace roost {
 
 namespace {
-constexpr int kPartitions = 256;
 constexpr int kParallel = 8;
-constexpr std::uint32_t kPage = 500;
-constexpr std::size_t kSlice = 500;
-constexpr std::int64_t kQuietMs = 100;  // the least time between two watches that bring nothing
 constexpr std::int64_t kLateMs = 250;
 constexpr std::int64_t kNewsMs = 2000;
-constexpr std::int64_t kAgainMs = 200;  // the longest pause after a watch that failed
+constexpr std::int64_t kPauseMs = 200;  // the longest pause after a watch that failed
 
-std::string partition_name(int number) {
-  static constexpr char kDigits[] = "0123456789abcdef";
-  return {kDigits[number >> 4], kDigits[number & 15]};
-}
 }  // namespace
 
 // ---- loading ------------------------------------------------------------------------------------------------------------
@@ -56,7 +48,7 @@ void Follower::part_done(const std::shared_ptr<Loading>& loading) {
 }
 
 void Follower::load_next(const std::shared_ptr<Loading>& loading) {
-  if (loading->next < kPartitions) return load_partition(loading, loading->next++, "");
+  if (loading->next < documents::kPartitions) return load_partition(loading, loading->next++, "");
   part_done(loading);
 }
 
@@ -83,21 +75,21 @@ void Follower::reread_missing(const std::shared_ptr<Loading>& loading, const std
   std::string after = partition + "000000";
   if (context_.reads.find(after) && !seen.count(after)) read_again(after, context_.mono_ms(), loading);
   while (true) {
-    auto page = context_.reads.list(after, kSlice);
+    auto page = context_.reads.list(after, kListed);
     for (const SessionView& view : page) {
       const std::string& id = view->session.id;
       if (id.compare(0, partition.size(), partition) != 0) return;
       if (!seen.count(id)) read_again(id, context_.mono_ms(), loading);
     }
-    if (page.size() < kSlice) return;
+    if (page.size() < kListed) return;
     after = page.back()->session.id;
   }
 }
 
 void Follower::load_partition(const std::shared_ptr<Loading>& loading, int number, const std::string& after) {
   if (context_.stopping) return;
-  const std::string partition = partition_name(number);
-  context_.scan(partition, "session/", after, kPage, [=, this](Result<std::vector<Document>> page) {
+  const std::string partition = documents::digits(number);
+  context_.scan(partition, "session/", after, documents::kPage, [=, this](Result<std::vector<Document>> page) {
     if (!page) {
       const std::int64_t wait = context_.backoff_ms(++loading->failures);
       context_.log(2, "the sessions cannot be loaded yet", Json::object({{"detail", page.error().message}, {"retry_ms", wait}}));
@@ -105,7 +97,7 @@ void Follower::load_partition(const std::shared_ptr<Loading>& loading, int numbe
       return;
     }
     take(loading, partition, *page);
-    if (page->size() >= kPage) return load_partition(loading, number, page->back().key);
+    if (page->size() >= documents::kPage) return load_partition(loading, number, page->back().key);
     if (loading->again) reread_missing(loading, partition);
     loading->seen.erase(partition);
     load_next(loading);
@@ -138,7 +130,7 @@ void Follower::watch_failed(const std::string& resume, const Error& error) {
     tell();
     hooks_.expired();
   }
-  const std::int64_t wait = expired ? 1 : std::min(kAgainMs, context_.backoff_ms(++failures_));
+  const std::int64_t wait = expired ? 1 : std::min(kPauseMs, context_.backoff_ms(++failures_));
   context_.after_ms(wait, [this, next = expired ? "" : resume] { watch(next); });
 }
 
@@ -209,7 +201,7 @@ void Follower::was_read(const std::string& id, const Result<SessionView>& view) 
   Pending& pending = it->second;
   const bool unreadable = !view && view.error().code == Code::data_loss;
   if (!view && !unreadable) {
-    context_.after_ms(std::min(kAgainMs, context_.backoff_ms(++pending.failures)), [this, id] { read(id); });
+    context_.after_ms(std::min(kPauseMs, context_.backoff_ms(++pending.failures)), [this, id] { read(id); });
     return;
   }
   if (unreadable) context_.log(3, "a session cannot be read and is left alone", Json::object({{"detail", view.error().message}}));

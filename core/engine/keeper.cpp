@@ -11,7 +11,6 @@ namespace roost {
 
 namespace {
 
-constexpr int kPartitions = 256;
 constexpr std::uint32_t kScanPage = 500, kListPage = 1'000;
 constexpr std::size_t kObjectsMax = 200'000;       // of one partition's part of the storage
 constexpr std::size_t kStrangersShown = 100;       // of one partition
@@ -19,16 +18,11 @@ constexpr std::int64_t kSettleUs = 3'600'000'000;  // an archive without a recor
 constexpr std::int64_t kReplicasSeeMs = 3'000;     // by when every replica's intents are known to this one
 constexpr std::int64_t kFirstWalkStepMs = 200;     // so that the numbers are there soon after a start
 
-std::string digits(int number) {
-  static constexpr char kDigits[] = "0123456789abcdef";
-  return {kDigits[number >> 4], kDigits[number & 15]};
-}
-
 // Archives are named after their session, so each partition has a stretch of the names for itself. The first and the last
 // stretch take in everything that is named in another way.
-std::string stretch_begin(int partition) { return partition == 0 ? "" : "workspace-" + digits(partition); }
+std::string stretch_begin(int partition) { return partition == 0 ? "" : "workspace-" + documents::digits(partition); }
 bool beyond(const std::string& name, int partition) {
-  return partition + 1 < kPartitions && name >= stretch_begin(partition + 1);
+  return partition + 1 < documents::kPartitions && name >= stretch_begin(partition + 1);
 }
 
 Json about(const BackupRecord& record) {
@@ -70,12 +64,13 @@ Keeper::Keeper(Context& context, Catalogue& catalogue, Drill& drill, Leader& lea
 
 void Keeper::start() {
   if (context_.options.backup_walk_ms <= 0) return;
-  partition_ = static_cast<int>(context_.ports.random->uniform() * kPartitions) % kPartitions;  // a restart begins elsewhere
+  partition_ = static_cast<int>(context_.ports.random->uniform() * documents::kPartitions) %
+               documents::kPartitions;  // a restart begins elsewhere
   context_.after_ms(step_ms(), [this] { next_partition(); });
 }
 
 std::int64_t Keeper::step_ms() {
-  const std::int64_t step = std::max<std::int64_t>(1, context_.options.backup_walk_ms / kPartitions);
+  const std::int64_t step = std::max<std::int64_t>(1, context_.options.backup_walk_ms / documents::kPartitions);
   return std::max<std::int64_t>(1, context_.jitter(first_walk_ ? std::min(step, kFirstWalkStepMs) : step));
 }
 
@@ -108,9 +103,9 @@ void Keeper::next_partition() {
     return again();
   }
   const int partition = partition_;
-  partition_ = (partition_ + 1) % kPartitions;
+  partition_ = (partition_ + 1) % documents::kPartitions;
   visit(partition, true, [this, again] {
-    if (++visited_ >= kPartitions) walked();
+    if (++visited_ >= documents::kPartitions) walked();
     again();
   });
 }
@@ -175,7 +170,7 @@ void Keeper::list_storage(const VisitPointer& visit, const std::string& after) {
 }
 
 void Keeper::scan_records(const VisitPointer& visit, const std::string& after) {
-  const std::string partition = documents::backup_partition(digits(visit->partition));
+  const std::string partition = documents::backup_partition(documents::digits(visit->partition));
   context_.scan(partition, "", after, kScanPage, [this, visit](const Result<std::vector<Document>>& page) {
     if (!page) return visit->done();
     for (const Document& document : *page) {
@@ -232,7 +227,7 @@ void Keeper::report_strangers(const VisitPointer& visit, const std::vector<Backu
   const std::string value = shown.empty() ? "" : documents::encode_strangers(shown);
   if (value == visit->strangers_before) return check_next(visit);
   Commit commit;
-  commit.partition = documents::backup_partition(digits(visit->partition));
+  commit.partition = documents::backup_partition(documents::digits(visit->partition));
   const auto kind = value.empty() ? StoreOperation::Kind::remove : StoreOperation::Kind::put;
   commit.operations.push_back({kind, std::string(documents::kStrangersKey), value, 0});
   context_.commit(std::move(commit), [this, visit](const Result<CommitResult>&) { check_next(visit); });

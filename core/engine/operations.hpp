@@ -14,6 +14,8 @@ namespace roost::operations {
 
 // So many failures, and it ends as failed. A delete never does; one of the schedule is tried again by the schedule.
 [[nodiscard]] std::int64_t tries(const Operation& operation);
+// So many attempts of an operation are looked through for tasks that may have begun late.
+inline constexpr std::int64_t kAttemptsBack = 16;
 // Of so many tasks at a time, how many may be the schedule's: the others are for what somebody asked for.
 [[nodiscard]] std::int64_t scheduled_places(std::int64_t tasks);
 

@@ -244,6 +244,10 @@ const char* name_of(const Step& step) {
   return kNames[step.index()];
 }
 
+bool retries_verify(const std::string& why) {
+  return why == "Killed" || why == "Unavailable" || why == "DeadlineExceeded" || why == "NoSpace";
+}
+
 bool is_mutating(const Step& step) {
   return !std::holds_alternative<step::Observe>(step) && !std::holds_alternative<step::ObserveTask>(step) &&
          !std::holds_alternative<step::Update>(step) && !std::holds_alternative<step::Wait>(step) &&

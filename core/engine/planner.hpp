@@ -114,6 +114,10 @@ enum class VolumeVerdict { ours, never_made, lost, foreign };
 // The platform has heard of the session's generation, so that a start which is still on its way is refused.
 [[nodiscard]] bool is_fenced(const Session&, const Knowledge&);
 
+// Whether an archive may be read once more after a reading that failed so; anything else makes a new one.
+[[nodiscard]] bool retries_verify(const std::string& why);
+inline constexpr const char* kStalled = "the task makes no progress; it is stopped and tried again";
+
 // Reasons, as they appear in the API.
 namespace reason {
 inline constexpr const char* kVolumeLost = "VolumeLost";

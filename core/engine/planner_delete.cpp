@@ -10,7 +10,6 @@ namespace roost {
 namespace {
 
 constexpr const char* kNoIncarnation = "none";  // no workload bears it: one that came since the look is a conflict
-constexpr const char* kStalled = "the task makes no progress; it is stopped and tried again";
 
 void clear_reason(Session& session) {
   session.failures = 0;
@@ -156,11 +155,6 @@ Step plan_backup(const Session& session, const Knowledge& known, std::int64_t no
   if (judge_volume(session, w) != VolumeVerdict::ours) return block_volume(session, judge_volume(session, w));
   if (session.operation->attempt > 1 && !known.previous_task_removed) return step::RemoveTasks{};
   return step::StartTask{TaskKind::backup};
-}
-
-// Whether the same archive may be read again; anything else makes a new one.
-bool retries_verify(const std::string& why) {
-  return why == "Killed" || why == "Unavailable" || why == "DeadlineExceeded" || why == "NoSpace";
 }
 
 Step plan_verify(const Session& session, const Knowledge& known, std::int64_t now_us, const PlanOptions& options) {

@@ -13,9 +13,7 @@ namespace {
 // A task of the schedule that has no place to run gives its turn to others after so long.
 constexpr std::int64_t kPatienceUs = 1'800'000'000;
 
-constexpr const char* kStalled = "the task makes no progress; it is stopped and tried again";
-
-Step go_to(Session next, OperationStep where) {
+Step continue_at(Session next, OperationStep where) {
   next.operation->step = where;
   next.operation->reason.clear();
   next.operation->message.clear();
@@ -79,7 +77,7 @@ Step plan_copy(const Session& session, const Knowledge& known, bool settled, std
       if (!known.recorded) return step::RecordBackup{};
       Session next = session;
       next.operation->attempt += 1;
-      return go_to(std::move(next), OperationStep::verify);
+      return continue_at(std::move(next), OperationStep::verify);
     }
     case TaskState::failed: {
       const std::string why = task.reason.empty() ? "BackupFailed" : task.reason;
@@ -100,11 +98,6 @@ Step plan_copy(const Session& session, const Knowledge& known, bool settled, std
     return step::Update{std::move(next)};
   }
   return step::StartTask{TaskKind::backup};
-}
-
-// Whether the same archive may be read again; anything else makes a new one.
-bool retries_verify(const std::string& why) {
-  return why == "Killed" || why == "Unavailable" || why == "DeadlineExceeded" || why == "NoSpace";
 }
 
 Step plan_reading(const Session& session, const Knowledge& known, std::int64_t now_us, const PlanOptions& options) {
@@ -136,7 +129,7 @@ Step plan_reading(const Session& session, const Knowledge& known, std::int64_t n
           "what is there now cannot be saved whole, so it is not replaced: " + blocker + "; restore the backup as a new session");
     }
     next.operation->attempt += 1;
-    return go_to(std::move(next), OperationStep::fill);
+    return continue_at(std::move(next), OperationStep::fill);
   }
   next.last_backup = {known.verified->backup_id.empty() ? session.operation->backup_id : known.verified->backup_id,
                       session.operation->started_at_us, session.operation->live, session.wake_count};
@@ -163,7 +156,7 @@ Step plan_filled(const Session& session, const Knowledge& known) {
   Session next = session;
   next.operation->target->uid = filled->uid;
   next.operation->source->not_restored = known.task->receipt->not_restored;
-  return go_to(std::move(next), OperationStep::swap);
+  return continue_at(std::move(next), OperationStep::swap);
 }
 
 // A workload that is still there is on its way down; but nobody stops one whose volume is lost, and an apply cannot: it may not

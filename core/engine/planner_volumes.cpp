@@ -2,13 +2,13 @@
 // what restores that came to nothing began to fill, which holds a copy only.
 #include <algorithm>
 
+#include "base/clock.hpp"
 #include "engine/planner.hpp"
 
 namespace roost {
 
 namespace {
 
-constexpr std::int64_t kDayUs = 24LL * 3600 * 1'000'000;
 constexpr std::int64_t kBlockedPollMs = 15'000;
 
 bool is_held(const Session& session, const std::string& uid) {

@@ -9,7 +9,7 @@ namespace roost {
 namespace {
 
 constexpr std::int64_t kBusyLimit = 128;         // sessions with a call or commit under way
-constexpr int kSlice = 64;                       // sessions looked at before others get the thread
+constexpr int kAtOnce = 64;                      // sessions looked at before others get the thread
 constexpr std::int64_t kLiveMs = 10'000;         // how long a live observation counts as one
 constexpr std::int64_t kApplyEffectMs = 15'000;  // an apply without effect is repeated after that
 constexpr std::int64_t kHandOverMs = 30'000;     // how long a place that was handed over is kept for what it is for
@@ -133,7 +133,7 @@ std::string Reconciler::take_next() {
 void Reconciler::drain() {
   draining_ = false;
   const auto more = [this] { return (!begun_.empty() || !queue_.empty()) && busy_ < kBusyLimit; };
-  for (int i = 0; i < kSlice && more(); ++i) {
+  for (int i = 0; i < kAtOnce && more(); ++i) {
     Work* work = find(take_next());
     if (work && !work->busy) process(*work);
   }

@@ -11,7 +11,6 @@ namespace {
 
 constexpr std::int64_t kStartPlaceMs = 120'000;
 constexpr std::int64_t kLooksToShow = 3;  // fewer failed looks in a row are a hiccup
-constexpr std::int64_t kTasksBack = 16;   // attempts whose tasks are looked for where one may be left
 constexpr std::uint32_t kPurgePage = 100;
 
 // The code as a reason, in the API's CamelCase.
@@ -340,7 +339,7 @@ void Reconciler::release_volume(Work& work, const Volume& volume) {
 
 void Reconciler::remove_retired(Work& work, const Session& session) {
   const RetiredTasks tasks = *operations::to_remove(session);
-  remove_tasks(work, tasks.operation, std::max<std::int64_t>(1, tasks.attempt - kTasksBack), tasks.attempt,
+  remove_tasks(work, tasks.operation, std::max<std::int64_t>(1, tasks.attempt - operations::kAttemptsBack), tasks.attempt,
                [this, tasks](Work& w, Status removed) {
                  if (!removed) return call_failed(w, "remove a task", removed.error());
                  SessionView view = context_.reads.find(w.id);
@@ -356,7 +355,7 @@ void Reconciler::remove_all_tasks(Work& work, std::vector<RetiredTasks> tasks, s
   if (tasks.empty()) return then(work);
   const RetiredTasks last = tasks.back();
   tasks.pop_back();
-  remove_tasks(work, last.operation, std::max<std::int64_t>(1, last.attempt - kTasksBack), last.attempt,
+  remove_tasks(work, last.operation, std::max<std::int64_t>(1, last.attempt - operations::kAttemptsBack), last.attempt,
                [this, tasks = std::move(tasks), then = std::move(then)](Work& w, Status) { remove_all_tasks(w, tasks, then); });
 }
 

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 
+#include "base/clock.hpp"
+
 namespace roost {
 
 namespace {
-
-constexpr std::int64_t kDayUs = 24LL * 3600 * 1'000'000;
 
 std::string days(std::int64_t us) { return std::to_string((us + kDayUs / 2) / kDayUs) + " days"; }
 

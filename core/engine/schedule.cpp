@@ -8,8 +8,8 @@ namespace roost {
 
 namespace {
 
-constexpr std::size_t kPage = 500, kDueMax = 1'000;
-constexpr std::int64_t kSecondUs = 1'000'000, kDayUs = 86'400 * kSecondUs;
+constexpr std::size_t kSeenMax = 1'000;
+constexpr std::int64_t kSecondUs = 1'000'000;
 constexpr std::int64_t kLookMaxMs = 60'000, kLookMinMs = 500;
 constexpr std::int64_t kLooks = 20;                    // at least so many in one interval
 constexpr std::int64_t kSpread = 10;                   // a session's turn comes up to a tenth of the interval early
@@ -95,16 +95,16 @@ void Schedule::look(const std::string& after) {
     seen_.clear();
     oldest_us_ = 0;
   }
-  const auto page = context_.reads.list(after, kPage);
+  const auto page = context_.reads.list(after, kListed);
   for (const SessionView& view : page) {
     if (const auto since = unsaved_since_us(view->session); since && (oldest_us_ == 0 || *since < oldest_us_))
       oldest_us_ = *since;
     const auto due_us = every_us > 0 ? backup_due_us(view->session, now_us, every_us) : std::nullopt;
     if (!due_us || *due_us > now_us) continue;
     seen_.emplace(*due_us, view->session.id);
-    if (seen_.size() > kDueMax) seen_.erase(std::prev(seen_.end()));
+    if (seen_.size() > kSeenMax) seen_.erase(std::prev(seen_.end()));
   }
-  if (page.size() < kPage) return looked();
+  if (page.size() < kListed) return looked();
   context_.post([this, next = page.back()->session.id] { look(next); });
 }
 

@@ -4,15 +4,9 @@
 #include <map>
 
 #include "engine/documents.hpp"
+#include "engine/operations.hpp"
 
 namespace roost {
-
-namespace {
-constexpr std::uint32_t kPage = 500;
-constexpr std::size_t kSlice = 500;
-constexpr std::int64_t kTasksBack = 16;  // attempts of a delete whose tasks may have begun late
-constexpr std::int64_t kQuietMs = 100;   // the least time between two watches that bring nothing
-}  // namespace
 
 // ---- watching -----------------------------------------------------------------------------------------------------------
 
@@ -66,7 +60,7 @@ void Sweep::resync() {
 
 void Sweep::list(const std::shared_ptr<Pass>& pass) {
   context_.ports.compute->list(
-      pass->listed_to, kPage,
+      pass->listed_to, documents::kPage,
       context_.counted<std::vector<Workspace>>(context_.compute_ok, [this, pass](Result<std::vector<Workspace>> page) {
         if (page) {
           list_failures_ = 0;
@@ -80,7 +74,7 @@ void Sweep::list(const std::shared_ptr<Pass>& pass) {
 }
 
 void Sweep::listed(const std::shared_ptr<Pass>& pass, std::vector<Workspace> page) {
-  pass->last = page.size() < kPage;
+  pass->last = page.size() < documents::kPage;
   pass->page.clear();
   for (Workspace& workspace : page) {
     if (!context_.reads.find(workspace.id)) check_orphan(workspace.id);
@@ -92,7 +86,7 @@ void Sweep::listed(const std::shared_ptr<Pass>& pass, std::vector<Workspace> pag
 
 void Sweep::compare(const std::shared_ptr<Pass>& pass) {
   if (context_.stopping) return;
-  auto views = context_.reads.list(pass->compared_to, kSlice);
+  auto views = context_.reads.list(pass->compared_to, kListed);
   for (const SessionView& view : views) {
     const std::string& id = view->session.id;
     if (!pass->last && id > pass->listed_to) return list(pass);
@@ -102,7 +96,7 @@ void Sweep::compare(const std::shared_ptr<Pass>& pass) {
     nothing.id = id;
     if (!reconciler_.is_settled(*view, it == pass->page.end() ? nothing : it->second)) reconciler_.hint(id);
   }
-  if (views.size() >= kSlice) return context_.post([this, pass] { compare(pass); });
+  if (views.size() >= kListed) return context_.post([this, pass] { compare(pass); });
   if (!pass->last) return list(pass);
   finish(pass);
 }
@@ -129,7 +123,8 @@ void Sweep::clear_grave(const std::string& id) {
     const auto tombstone = found ? documents::decode_tombstone(*found) : Result<Tombstone>(found.error());
     if (!tombstone) return report(id);
     const Operation& operation = tombstone->operation;
-    for (std::int64_t at = std::max<std::int64_t>(1, operation.attempt - kTasksBack); at <= operation.attempt; ++at)
+    for (std::int64_t at = std::max<std::int64_t>(1, operation.attempt - operations::kAttemptsBack); at <= operation.attempt;
+         ++at)
       context_.ports.compute->task_remove(id, operation.id, at,
                                           context_.counted<void>(context_.compute_ok, [](const Status&) {}));
     if (!cleared_.insert(id).second) report(id);  // it is something else

@@ -7,7 +7,7 @@
 namespace roost {
 
 namespace {
-constexpr int kTries = 24;  // conflicts and repetitions of one mutation; then its caller decides
+constexpr int kMutateTries = 24;  // conflicts and repetitions of one mutation; then its caller decides
 }
 
 void Writer::mutate(const std::string& id, Prepare prepare, Done<Written> done) {
@@ -74,7 +74,8 @@ void Writer::reload(const JobPtr& job, std::function<void(SessionView)> then) {
 
 void Writer::prepare(const JobPtr& job, SessionView view) {
   if (!view) return finish(job, Error{Code::not_found, "there is no session " + job->id, 0});
-  if (++job->tries > kTries) return finish(job, Error{Code::conflict, "session " + job->id + " keeps changing; try again", 0});
+  if (++job->tries > kMutateTries)
+    return finish(job, Error{Code::conflict, "session " + job->id + " keeps changing; try again", 0});
   job->prepare(view, context_.guard([this, job, view](Edit edit) { decided(job, view, std::move(edit)); }));
 }
 
@@ -127,7 +128,7 @@ void Writer::answered(const JobPtr& job, Result<CommitResult> result) {
 
 // The document tells whether it landed. Until that could be read the mutation is neither done nor not done.
 void Writer::resolve(const JobPtr& job) {
-  if (++job->tries > kTries) {
+  if (++job->tries > kMutateTries) {
     return finish(
         job, Error{Code::outcome_unknown, "the store does not say whether the change of session " + job->id + " was made", 0});
   }

@@ -21,10 +21,6 @@ namespace {
 
 constexpr std::string_view kTemporary = ".put-";
 
-struct CloseDir {
-  void operator()(DIR* dir) const { ::closedir(dir); }
-};
-
 // mkdir -p with 0700. An archive holds everything of a user: nobody else reads it.
 void make_directories(const std::string& path) {
   for (std::size_t end = path.find('/', 1);; end = path.find('/', end + 1)) {

@@ -3,6 +3,7 @@
 // left is told from what a living one still needs. Thread safety: any thread.
 #pragma once
 
+#include <dirent.h>
 #include <sys/stat.h>
 
 #include <cstdint>
@@ -33,6 +34,10 @@ class Fd {
 
  private:
   int fd_;
+};
+
+struct CloseDir {
+  void operator()(DIR* dir) const { ::closedir(dir); }
 };
 
 struct Settings {

@@ -28,9 +28,6 @@ constexpr std::size_t kAlign = 4096;  // what O_DIRECT wants on every file syste
 struct Free {
   void operator()(void* memory) const { ::free(memory); }
 };
-struct CloseDir {
-  void operator()(DIR* dir) const { ::closedir(dir); }
-};
 
 std::string describe_file(const struct stat& status) {
   const std::int64_t modified_us = static_cast<std::int64_t>(status.st_mtim.tv_sec) * 1'000'000 + status.st_mtim.tv_nsec / 1000;

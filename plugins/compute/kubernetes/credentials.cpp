@@ -21,8 +21,6 @@ constexpr std::chrono::seconds kTokenFileAge{60};
 constexpr std::chrono::seconds kExecLimit{30};
 constexpr std::size_t kFileMax = 1 << 20;
 
-[[noreturn]] void invalid(const std::string& message) { throw sdk::Failure(ROOST_INVALID, message); }
-
 std::string trim(const std::string& text) {
   const auto first = text.find_first_not_of(" \t\r\n");
   return first == std::string::npos ? std::string() : text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);

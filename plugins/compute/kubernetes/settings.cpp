@@ -5,9 +5,10 @@
 #include "roost/plugin.hpp"
 
 namespace roost::kubernetes {
-namespace {
 
-[[noreturn]] void invalid(const std::string& message) { throw sdk::Failure(ROOST_INVALID, message); }
+void invalid(const std::string& message) { throw sdk::Failure(ROOST_INVALID, message); }
+
+namespace {
 
 void read(const Json& json, std::string_view key, std::string& value) {
   if (json.has(key)) value = json[key].str();

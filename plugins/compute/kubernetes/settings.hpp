@@ -12,6 +12,8 @@
 
 namespace roost::kubernetes {
 
+[[noreturn]] void invalid(const std::string& message);  // fails the call with ROOST_INVALID
+
 struct Size {
   std::int64_t cpu_millis = 0;
   std::int64_t memory_bytes = 0;
