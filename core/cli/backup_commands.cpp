@@ -14,7 +14,7 @@ constexpr const char* kOneOf = "say where to: --into SESSION, or --as-new";
 std::string count(const Json& value) { return value.is_int() ? std::to_string(value.as_int()) : ""; }
 std::string size_of(const Json& value) { return value.is_int() ? human_bytes(value.as_int()) : ""; }
 std::string time_of(const Json& value) { return value.is_string() ? human_time(value.as_string()) : ""; }
-std::string id_line(const Json& document) { return printable(document["id"].as_string()) + "\n"; }
+std::string backup_line(const Json& document) { return printable(document["id"].as_string()) + "\n"; }
 
 std::string backups_table(const Json& document, const Style& style) {
   using Fit = Table::Fit;
@@ -58,7 +58,7 @@ std::string files_table(const Json& document, const Style& style) {
 
 void show_backup(Run& run, const Document& backup) {
   run.show(
-      backup, [&] { return id_line(backup.json); }, [&](const Style& style) { return describe_backup(backup.json, style); });
+      backup, [&] { return backup_line(backup.json); }, [&](const Style& style) { return describe_backup(backup.json, style); });
 }
 
 // A work that has been begun: its answer, or, with --wait, the operation's end and then what `after` shows.
@@ -170,7 +170,7 @@ Status backup_list(Run& run) {
     ROOST_TRY(const Document list, all_pages(run, target, {"backups"}, run.options().limit));
     const auto names = [&] {
       std::string text;
-      for (const Json& backup : list.json["backups"].items()) text += id_line(backup);
+      for (const Json& backup : list.json["backups"].items()) text += backup_line(backup);
       return text;
     };
     run.show(list, names, [&](const Style& style) { return backups_table(list.json, style); });
@@ -299,7 +299,7 @@ Status backup_delete(Run& run) {
   if (options.override_retention) add_query(target, "override", "true");
   ROOST_TRY(const Document answer, run.act("DELETE", target));
   run.show(
-      answer, [&] { return id_line(answer.json); },
+      answer, [&] { return backup_line(answer.json); },
       [&](const Style&) { return printable("backup " + options.id + " " + answer.json["state"].as_string()) + "\n"; });
   return {};
 }

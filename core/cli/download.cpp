@@ -19,9 +19,9 @@ namespace roost::cli {
 namespace {
 
 constexpr int kMostFruitless = 8;  // tries in a row that brought nothing
-constexpr std::int64_t kLongestWaitMs = 5'000;
+constexpr std::int64_t kLongestPauseMs = 5'000;
 
-Error system_error(const std::string& what) { return {Code::internal, what + ": " + std::strerror(errno), 0}; }
+Error local_error(const std::string& what) { return {Code::internal, what + ": " + std::strerror(errno), 0}; }
 
 // The SHA-256 that an ETag is, in lower case; "" where it is something else.
 std::string sha256_of_etag(const HttpResponse& head) {
@@ -65,7 +65,7 @@ class Part {
     path_ = path;
     fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     struct stat status {};
-    if (fd_ < 0 || ::fstat(fd_, &status) != 0) return system_error("cannot write " + path);
+    if (fd_ < 0 || ::fstat(fd_, &status) != 0) return local_error("cannot write " + path);
     if (!S_ISREG(status.st_mode)) return Error{Code::invalid, path + " is not a file", 0};
     if (::flock(fd_, LOCK_EX | LOCK_NB) != 0) return Error{Code::conflict, "another download is writing " + path, 0};
     return keep(status.st_size);
@@ -73,14 +73,14 @@ class Part {
 
   // Keeps the first `size` bytes, which are read for the hash.
   Status keep(std::int64_t size) {
-    if (::ftruncate(fd_, size) != 0 || ::lseek(fd_, 0, SEEK_SET) < 0) return system_error("cannot write " + path_);
+    if (::ftruncate(fd_, size) != 0 || ::lseek(fd_, 0, SEEK_SET) < 0) return local_error("cannot write " + path_);
     hash_.emplace();
     size_ = 0;
     std::string buffer(1 << 20, '\0');
     while (size_ < size && !interrupted()) {
       const ssize_t n = ::read(fd_, buffer.data(), static_cast<std::size_t>(std::min<std::int64_t>(size - size_, 1 << 20)));
       if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) return system_error("cannot read " + path_);
+      if (n <= 0) return local_error("cannot read " + path_);
       hash_->update({buffer.data(), static_cast<std::size_t>(n)});
       size_ += n;
     }
@@ -92,7 +92,7 @@ class Part {
     while (!piece.empty()) {
       const ssize_t n = ::write(fd_, piece.data(), piece.size());
       if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return system_error("cannot write " + path_);
+      if (n < 0) return local_error("cannot write " + path_);
       piece.remove_prefix(static_cast<std::size_t>(n));
       size_ += n;
     }
@@ -103,14 +103,14 @@ class Part {
   std::string digest() { return to_hex(hash_->finish()); }
 
   Status become(const std::string& to, Replace replace) {
-    if (::fsync(fd_) != 0) return system_error("cannot write " + path_);
+    if (::fsync(fd_) != 0) return local_error("cannot write " + path_);
     const unsigned flags = replace == Replace::yes ? 0 : RENAME_NOREPLACE;
     int done = ::renameat2(AT_FDCWD, path_.c_str(), AT_FDCWD, to.c_str(), flags);
     if (done != 0 && errno == EINVAL && flags != 0)
       done = ::renameat2(AT_FDCWD, path_.c_str(), AT_FDCWD, to.c_str(), 0);  // not there on this file system
     if (done == 0) return {};
     if (errno == EEXIST) return Error{Code::conflict, to + " exists; --force replaces it. What was downloaded is " + path_, 0};
-    return system_error("cannot make " + to);
+    return local_error("cannot make " + to);
   }
 
   void remove() { ::unlink(path_.c_str()); }
@@ -171,7 +171,7 @@ class Downloader {
         if (part_.size() == 0) part_.remove();
         return part_.size() > 0 ? once.error().context("the download is not whole; the same command continues it") : once.error();
       }
-      ROOST_CHECK(run_.pause(std::max(once.error().retry_after_ms, std::min<std::int64_t>(200LL << fruitless, kLongestWaitMs))));
+      ROOST_CHECK(run_.pause(std::max(once.error().retry_after_ms, std::min<std::int64_t>(200LL << fruitless, kLongestPauseMs))));
     }
   }
 

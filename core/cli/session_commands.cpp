@@ -63,11 +63,11 @@ std::string describe_session(const Json& session, const Style& style) {
   return text;
 }
 
-std::string id_line(const Json& document) { return printable(document["uuid"].as_string()) + "\n"; }
+std::string session_line(const Json& document) { return printable(document["uuid"].as_string()) + "\n"; }
 
 void show_session(Run& run, const Document& document) {
   run.show(
-      document, [&] { return id_line(document.json); },
+      document, [&] { return session_line(document.json); },
       [&](const Style& style) { return describe_session(document.json, style); });
 }
 
@@ -81,7 +81,7 @@ Status change(Run& run, const char* action, const Json& body, const char* phase)
     return {};
   }
   run.show(
-      done, [&] { return id_line(done.json); },
+      done, [&] { return session_line(done.json); },
       [&](const Style&) { return printable(done.json["uuid"].as_string() + " " + done.json["status"].as_string()) + "\n"; });
   return {};
 }
@@ -112,7 +112,7 @@ Status session_create(Run& run) {
     return {};
   }
   run.show(
-      made, [&] { return id_line(made.json); },
+      made, [&] { return session_line(made.json); },
       [&](const Style& style) {
         Fields fields;
         fields.add("Session", uuid);
@@ -131,7 +131,7 @@ Status session_list(Run& run) {
     ROOST_TRY(const Document list, all_pages(run, target, {"sessions"}, run.options().limit));
     const auto names = [&] {
       std::string text;
-      for (const Json& session : list.json["sessions"].items()) text += id_line(session);
+      for (const Json& session : list.json["sessions"].items()) text += session_line(session);
       return text;
     };
     run.show(list, names, [&](const Style& style) { return sessions_table(list.json, style); });
@@ -151,7 +151,7 @@ Status session_status(Run& run) {
   return run.watch([&]() -> Status {
     ROOST_TRY(const Document status, run.get(session_path(run.options().id, "/status")));
     run.show(
-        status, [&] { return id_line(status.json); },
+        status, [&] { return session_line(status.json); },
         [&](const Style& style) {
           const Json& json = status.json;
           const std::string state = json["session"]["status"].as_string();
@@ -186,14 +186,14 @@ Status session_delete(Run& run) {
     ROOST_TRY(answer, run.send(std::move(receipt), Repeat::safe));
   }
   run.show(
-      answer, [&] { return id_line(answer.json); }, [&](const Style&) { return describe_deleted(answer.json); });
+      answer, [&] { return session_line(answer.json); }, [&](const Style&) { return describe_deleted(answer.json); });
   return {};
 }
 
 Status session_access(Run& run) {
   ROOST_TRY(const Document access, run.act("POST", session_path(run.options().id, "/access")));
   run.show(
-      access, [&] { return id_line(access.json); },
+      access, [&] { return session_line(access.json); },
       [&](const Style&) { return printable(access.json["url"].as_string()) + "\n"; });
   if (run.terminal().out_is_tty && !run.json())
     run.note("the link works once, within " + number(access.json["expires_in_s"]) + " s");
