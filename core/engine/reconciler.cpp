@@ -168,6 +168,7 @@ void Reconciler::bring_up_to_date(Work& work, const Session& session) {
     work.last_task = {};
     work.progress_ms = 0;
     work.misses = work.operation_misses = 0;  // what was tried has led somewhere
+    work.under_way_since_ms = 0;
     work.waits_for = nullptr;
   }
   if (!known.workspace || now - work.live_ms > kLiveMs) known.live = false;

@@ -53,6 +53,7 @@ class Reconciler {
     std::int64_t not_before_ms = 0;            // for what changes the world
     std::int64_t operation_not_before_ms = 0;  // for the next attempt of an operation that is none of removal
     std::int64_t hold_ms = 0;                  // for anything: a backend is away
+    std::int64_t under_way_since_ms = 0;       // 0: nothing
     std::int64_t misses = 0;       // calls that change something and failed in a row; a look that succeeds proves nothing of them
     std::int64_t look_misses = 0;  // looks that failed in a row
     std::int64_t operation_misses = 0;  // calls for such an operation that failed in a row

@@ -10,7 +10,8 @@ namespace roost {
 namespace {
 
 constexpr std::int64_t kStartPlaceMs = 120'000;
-constexpr std::int64_t kLooksToShow = 3;  // fewer failed looks in a row are a hiccup
+constexpr std::int64_t kUnderWayMs = 300'000;  // so long the platform may take over what it was asked for; then it is a failure
+constexpr std::int64_t kLooksToShow = 3;       // fewer failed looks in a row are a hiccup
 constexpr std::uint32_t kPurgePage = 100;
 
 // The code as a reason, in the API's CamelCase.
@@ -193,13 +194,16 @@ void Reconciler::call_failed(Work& work, const char* what, const Error& error) {
   const std::int64_t delay_ms = std::max(error.retry_after_ms, context_.backoff_ms(work.misses));
   work.not_before_ms = context_.mono_ms() + delay_ms;
   work.under_way = is_under_way(error);
+  if (!work.under_way) work.under_way_since_ms = 0;
+  if (work.under_way && work.under_way_since_ms == 0) work.under_way_since_ms = context_.mono_ms();
+  const bool in_time = work.under_way && context_.mono_ms() - work.under_way_since_ms < kUnderWayMs;
   context_.log(
       2, std::string(what) + " failed and is tried again",
       Json::object({{"id", work.id}, {"reason", reason_of(error.code)}, {"detail", error.message}, {"retry_ms", delay_ms}}));
   SessionView view = context_.reads.find(work.id);
   if (!view || (disputed(error.code) && work.misses < 2)) return;  // a look first: it may be no failure at all
   Session next = view->session;
-  next.failures += 1;
+  next.failures += in_time ? 0 : 1;
   next.next_attempt_at_us = context_.wall_us() + delay_ms * 1000;
   set_reason(next, reason_of(error.code), std::string(what) + ": " + error.message);
   commit(work, view->revision, std::move(next));

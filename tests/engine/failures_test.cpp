@@ -107,6 +107,25 @@ TEST(Failures, ARemovalThatTakesLongIsNoPlatformThatIsAway) {
   EXPECT_TRUE(h.wait_deleted(id).ok());
 }
 
+TEST(Failures, ARemovalThatTakesLongIsShownAsBlockedOnlyAfterMinutes) {
+  Harness h;
+  const std::string id = h.create_running();
+  h.world.refuse = [&](const std::string& call, const std::string&) -> std::optional<Error> {
+    if (call != "remove_volume") return std::nullopt;
+    return Error{Code::outcome_unknown, "it is being deleted", 1000};
+  };
+  ASSERT_TRUE(h.remove(id).ok());
+  ASSERT_TRUE(h.until([&] { return h.world.calls["remove_volume"] > 0; }));
+  h.pass_ms(240'000);
+  EXPECT_GT(h.world.calls["remove_volume"], 5);
+  EXPECT_EQ(h.phase(id), Phase::deleting);
+  EXPECT_EQ(h.view(id)->session.operation->reason, "OutcomeUnknown") << "and says what it waits for";
+  EXPECT_TRUE(h.until([&] { return h.phase(id) == Phase::delete_blocked; }))
+      << "a finalizer that nobody removes is somebody's to look at";
+  h.world.refuse = nullptr;
+  EXPECT_TRUE(h.wait_deleted(id).ok());
+}
+
 TEST(Failures, WhatIsUnderWayIsAskedForAgainWhenThePlatformChanges) {
   Harness h;
   const std::string id = h.create_running();
