@@ -272,21 +272,35 @@ void Reconciler::take_from_schedule() {
   }
 }
 
-// The next in the queue gets it, so that nobody takes it from under its look at the platform.
-void Reconciler::give_place(Places& places, const std::string& id) {
-  if (!places.taken.erase(id)) return;
-  const auto waits = [&](const std::string& waiting) {
-    const Work* work = find(waiting);
+// Whose turn it is: what is half done first, so that of many deletes the early ones end early; then a person's wish before the
+// schedule's. Empty: nobody waits.
+std::string Reconciler::take_first_of(Places& places) {
+  const auto waits = [&](const std::string& id) {
+    const Work* work = find(id);
     return work && work->waits_for == &places;
   };
-  while (!places.queue.empty() && !waits(places.queue.front())) places.queue.pop_front();
-  // A person's wish before the schedule's.
-  const auto asked_for = std::find_if(places.queue.begin(), places.queue.end(),
-                                      [&](const std::string& waiting) { return waits(waiting) && !is_of_schedule(waiting); });
-  const auto chosen = asked_for == places.queue.end() ? places.queue.begin() : asked_for;
-  if (chosen == places.queue.end() || !has_place(places, *chosen)) return;
-  const std::string next = *chosen;
-  places.queue.erase(chosen);
+  const auto asked_for = [&](const std::string& id) { return waits(id) && !is_of_schedule(id); };
+  for (std::deque<std::string>* line : {&places.begun, &places.queue}) {
+    while (!line->empty() && !waits(line->front())) line->pop_front();
+  }
+  for (const bool any : {false, true}) {
+    for (std::deque<std::string>* line : {&places.begun, &places.queue}) {
+      const auto chosen = any ? line->begin() : std::find_if(line->begin(), line->end(), asked_for);
+      if (chosen == line->end()) continue;
+      std::string first = *chosen;
+      line->erase(chosen);
+      return first;
+    }
+  }
+  return {};
+}
+
+// Who comes next gets it, so that nobody takes it from under its look at the platform.
+void Reconciler::give_place(Places& places, const std::string& id) {
+  if (!places.taken.erase(id)) return;
+  const std::string next = take_first_of(places);
+  if (next.empty()) return;
+  if (!has_place(places, next)) return places.queue.push_front(next);
   find(next)->waits_for = nullptr;
   places.taken[next] = context_.mono_ms() + kHandOverMs;
   go_on(next);

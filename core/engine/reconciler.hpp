@@ -37,7 +37,7 @@ class Reconciler {
  private:
   struct Places {                                         // of a limited kind of work
     std::unordered_map<std::string, std::int64_t> taken;  // id to when it is given up on (monotonic)
-    std::deque<std::string> queue;
+    std::deque<std::string> queue, begun;                 // who waits for one; `begun`: the second half of what had one before
   };
   struct Work {
     std::string id;
@@ -131,6 +131,7 @@ class Reconciler {
   bool take_place(Places& places, const std::string& id, std::int64_t for_ms);
   void give_place(Places& places, const std::string& id);
   void take_from_schedule();
+  [[nodiscard]] std::string take_first_of(Places& places);
 
   Context& context_;
   Writer& writer_;

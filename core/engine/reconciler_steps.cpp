@@ -276,8 +276,9 @@ void Reconciler::apply(Work& work, const Session& session, const step::Apply& wi
 }
 
 void Reconciler::park(Work& work, const SessionView& view, Places& places, const char* why) {
+  const bool copied = view->session.operation && view->session.operation->step == OperationStep::verify;
   const bool comes = std::exchange(work.waits_for, &places) != &places;
-  if (comes) places.queue.push_back(work.id);
+  if (comes) (copied ? places.begun : places.queue).push_back(work.id);
   if (&places == &tasks_ && !is_of_schedule(work.id)) take_from_schedule();
   arm(work, kParkedMs, [](Work& w) { w.known.live = false; });
   const Session& session = view->session;

@@ -166,6 +166,18 @@ TEST(Limits, NoMoreTasksAtATimeThanAllowed) {
   EXPECT_TRUE(h.world.violations.empty());
 }
 
+TEST(Limits, OfManyDeletesTheFirstDoNotWaitForTheLast) {
+  EngineOptions options;
+  options.concurrent_tasks = 1;
+  Harness h(options);
+  std::vector<std::string> ids;
+  for (int i = 0; i < 8; ++i) ids.push_back(h.create_running("user" + std::to_string(i)));
+  for (const std::string& id : ids) ASSERT_TRUE(h.remove(id).ok());
+  ASSERT_TRUE(h.until([&] { return h.engine().reads().size() < ids.size(); }));
+  EXPECT_LE(h.world.calls["task_start"], 4) << "its copy, another's that got the place meanwhile, its verification, one more";
+  ASSERT_TRUE(h.until([&] { return h.engine().reads().size() == 0; }));
+}
+
 TEST(Limits, NoMoreStartsAtATimeThanAllowed) {
   EngineOptions options;
   options.concurrent_starts = 2;
