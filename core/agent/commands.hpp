@@ -17,7 +17,8 @@ int serve_pod(int argc, char** argv);
 // Supervises one task: `--spec FILE`; the same hand-over as serve. It runs `roost-agent backup|verify|restore …` in a sandbox.
 int supervise_task(int argc, char** argv);
 
-// Does a task: `--spec FILE --result FILE --progress FILE`. 0 iff the state in the result file is succeeded.
+// Does a task: `--spec FILE --result FILE --progress FILE [--print-progress SECONDS]`. 0 iff the state in the result file is
+// succeeded.
 int run_task(TaskKind kind, int argc, char** argv);
 
 // Inside a workspace: `[--once] [--visibility SECONDS] -- COMMAND…` for each chat message; SIGTERM ends it. --once: one message,

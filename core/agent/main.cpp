@@ -10,7 +10,7 @@ constexpr const char* kUsage =
     "usage: roost-agent serve --spec FILE [--foreground]\n"
     "       roost-agent serve --pod DIRECTORY [--run DIRECTORY] [--listen HOST:PORT] [-- COMMAND...]\n"
     "       roost-agent task --spec FILE [--foreground]\n"
-    "       roost-agent backup|verify|restore --spec FILE --result FILE --progress FILE\n"
+    "       roost-agent backup|verify|restore --spec FILE --result FILE --progress FILE [--print-progress SECONDS]\n"
     "       roost-agent chat [--once] [--visibility SECONDS] -- COMMAND\n"
     "       roost-agent --version\n";
 

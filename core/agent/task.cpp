@@ -6,9 +6,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <iterator>
 
@@ -33,6 +35,7 @@ struct TaskFiles {
   std::string spec;
   std::string result;
   std::string progress;
+  std::int64_t print_every_s = 0;
 };
 
 Result<TaskFiles> parse_arguments(int argc, char** argv) {
@@ -42,9 +45,10 @@ Result<TaskFiles> parse_arguments(int argc, char** argv) {
     if (name == "--spec") files.spec = argv[i + 1];
     if (name == "--result") files.result = argv[i + 1];
     if (name == "--progress") files.progress = argv[i + 1];
+    if (name == "--print-progress") files.print_every_s = std::clamp(std::atoi(argv[i + 1]), 0, 3600);
   }
   if (argc % 2 != 0 || files.spec.empty() || files.result.empty()) {
-    return {Code::invalid, "usage: --spec FILE --result FILE --progress FILE"};
+    return {Code::invalid, "usage: --spec FILE --result FILE --progress FILE [--print-progress SECONDS]"};
   }
   return files;
 }
@@ -197,14 +201,14 @@ Status write_file_whole(const std::string& path, std::string_view text, bool dur
   return written.ok() ? written : replaced;
 }
 
-Result<TaskMonitor> TaskMonitor::create(std::string progress_path) {
+Result<TaskMonitor> TaskMonitor::create(std::string progress_path, std::int64_t print_every_s) {
   sigset_t signals;
   ::sigemptyset(&signals);
   ::sigaddset(&signals, SIGTERM);
   ::sigaddset(&signals, SIGINT);
   const int fd = ::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
   if (fd < 0) return errno_error(errno, "signalfd");
-  return TaskMonitor(std::move(progress_path), fd);
+  return TaskMonitor(std::move(progress_path), print_every_s * 1'000'000'000, fd);
 }
 
 TaskMonitor::~TaskMonitor() {
@@ -212,7 +216,9 @@ TaskMonitor::~TaskMonitor() {
 }
 
 TaskMonitor::TaskMonitor(TaskMonitor&& other) noexcept
-    : progress_path_(std::move(other.progress_path_)), fd_(std::exchange(other.fd_, -1)) {}
+    : progress_path_(std::move(other.progress_path_)),
+      print_every_ns_(other.print_every_ns_),
+      fd_(std::exchange(other.fd_, -1)) {}
 
 bool TaskMonitor::cancelled() const {
   pollfd signal{fd_, POLLIN, 0};
@@ -221,7 +227,7 @@ bool TaskMonitor::cancelled() const {
 
 void TaskMonitor::expect(std::int64_t bytes, std::int64_t files) {
   if (bytes == total_bytes_ && files == total_files_) return;
-  written_at_ns_ = 0;  // whoever watches waits for it
+  written_at_ns_ = printed_at_ns_ = 0;  // whoever watches waits for it
   total_bytes_ = bytes;
   total_files_ = files;
 }
@@ -233,15 +239,29 @@ Status TaskMonitor::advance(std::int64_t bytes, std::int64_t files) {
   if (now - looked_at_ns_ < kLookEveryNs) return {};
   looked_at_ns_ = now;
   if (cancelled()) return {Code::cancelled, "the task was told to stop; nothing of it is left"};
-  if (progress_path_.empty() || now - written_at_ns_ < kProgressEveryNs) return {};
-  written_at_ns_ = now;
+  tell(now);
+  return {};
+}
+
+// A courtesy: a task does not fail for it, and does not wait for whoever reads it.
+void TaskMonitor::tell(std::int64_t now_ns) {
+  const bool write = !progress_path_.empty() && now_ns - written_at_ns_ >= kProgressEveryNs;
+  const bool print = print_every_ns_ > 0 && now_ns - printed_at_ns_ >= print_every_ns_;
+  if (!write && !print) return;
   Json progress = Json::object({{"bytes", bytes_}, {"files", files_}});
   if (total_bytes_ >= 0) progress.set("total_bytes", total_bytes_);
   if (total_files_ >= 0) progress.set("total_files", total_files_);
-  // Progress is a courtesy: a task does not fail for it.
-  const Status written = write_file_whole(progress_path_, progress.dump(), false);
-  static_cast<void>(written);
-  return {};
+  std::string text = progress.dump();
+  if (write) {
+    written_at_ns_ = now_ns;
+    static_cast<void>(write_file_whole(progress_path_, text, false).ok());
+  }
+  if (!print) return;
+  printed_at_ns_ = now_ns;
+  text += '\n';
+  pollfd out{STDOUT_FILENO, POLLOUT, 0};  // room for a line then: less than PIPE_BUF
+  if (::poll(&out, 1, 0) == 1 && (out.revents & POLLOUT) != 0)
+    static_cast<void>(::write(STDOUT_FILENO, text.data(), text.size()) < 0);
 }
 
 int run_task(TaskKind kind, int argc, char** argv) {
@@ -264,7 +284,7 @@ int run_task(TaskKind kind, int argc, char** argv) {
   const auto outcome = [&]() -> Result<Receipt> {
     ROOST_TRY(const std::string text, read_whole(files->spec));
     ROOST_TRY(spec, parse_task_spec(text, kind));
-    ROOST_TRY(TaskMonitor monitor, TaskMonitor::create(files->progress));
+    ROOST_TRY(TaskMonitor monitor, TaskMonitor::create(files->progress, files->print_every_s));
     return perform(kind, spec, *files, monitor);
   }();
   const Status written = write_file_whole(files->result, task_document(spec, outcome), true);

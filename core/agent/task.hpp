@@ -42,11 +42,12 @@ struct TaskSpec {
 // mounted (the termination log of a Kubernetes pod), is written in place.
 Status write_file_whole(const std::string& path, std::string_view text, bool durable);
 
-// Notices SIGTERM and SIGINT (which must be blocked), and rewrites the progress file about once a second.
+// Notices SIGTERM and SIGINT (which must be blocked), and tells how far the task is: in the progress file, rewritten about once a
+// second, and, where asked, by a line of JSON on stdout, which is how a pod tells it.
 class TaskMonitor {
  public:
-  // `progress_path` may be empty. With `cancel_fd` < 0 a signalfd is made.
-  static Result<TaskMonitor> create(std::string progress_path);
+  // `progress_path` may be empty. A line is printed every `print_every_s` seconds; 0: never.
+  static Result<TaskMonitor> create(std::string progress_path, std::int64_t print_every_s = 0);
   ~TaskMonitor();
   TaskMonitor(TaskMonitor&& other) noexcept;
   TaskMonitor& operator=(TaskMonitor&&) = delete;
@@ -59,8 +60,12 @@ class TaskMonitor {
   void expect(std::int64_t bytes, std::int64_t files);
 
  private:
-  TaskMonitor(std::string progress_path, int fd) : progress_path_(std::move(progress_path)), fd_(fd) {}
+  TaskMonitor(std::string progress_path, std::int64_t print_every_ns, int fd)
+      : progress_path_(std::move(progress_path)), print_every_ns_(print_every_ns), fd_(fd) {}
+  void tell(std::int64_t now_ns);
+
   std::string progress_path_;
+  std::int64_t print_every_ns_;
   int fd_;
   std::int64_t bytes_ = 0;
   std::int64_t files_ = 0;
@@ -68,6 +73,7 @@ class TaskMonitor {
   std::int64_t total_files_ = -1;
   std::int64_t looked_at_ns_ = 0;
   std::int64_t written_at_ns_ = 0;
+  std::int64_t printed_at_ns_ = 0;
 };
 
 }  // namespace roost::agent

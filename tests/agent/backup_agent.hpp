@@ -152,7 +152,7 @@ class Agent {
     if (!run.volume.empty()) add({restore ? "--bind" : "--ro-bind", run.volume, "/workspace"});
     add({"--bind", work() + "/result.json", "/dev/termination-log", "--remount-ro", "/", "--"});
     add({program, run.kind, "--spec", "/roost/task/spec.json", "--result", "/dev/termination-log"});
-    add({"--progress", "/tmp/progress.json"});
+    add({"--progress", "/tmp/progress.json", "--print-progress", "1"});
     return words;
   }
 

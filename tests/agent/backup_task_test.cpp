@@ -269,6 +269,25 @@ TEST_F(BackupTask, ProgressIsReportedWhileItWorksAndSaysHowMuchThereIs) {
   EXPECT_TRUE(agent_.wait(child).succeeded());
 }
 
+// In a pod nobody sees the file: the line on its stdout is what is read.
+TEST_F(BackupTask, AJobPrintsItsProgress) {
+  fill(64);
+  TaskRun run = backup();
+  run.as_job = true;
+  const auto outcome = agent_.run(run);
+  ASSERT_TRUE(outcome.succeeded()) << outcome.document.dump() << agent_.output();
+  const std::string output = agent_.output();
+  Json last;
+  for (std::size_t begin = 0, end; (end = output.find('\n', begin)) != std::string::npos; begin = end + 1) {
+    const auto line = Json::parse(output.substr(begin, end - begin));
+    ASSERT_TRUE(line.ok()) << output;
+    last = *line;
+  }
+  EXPECT_EQ(last["total_files"].as_int(), 64) << output;
+  EXPECT_EQ(last["total_bytes"].as_int(), 64 << 20) << output;
+  EXPECT_GT(last["bytes"].as_int(), 0) << output;
+}
+
 TEST_F(BackupTask, WhatRoostignoreNamesIsLeftOutOnRequestOnlyAndCounted) {
   for (const char* directory : {"/node_modules/package", "/src/build", "/build"}) fs::create_directories(volume_ + directory);
   for (const char* file :

@@ -186,6 +186,18 @@ def the_newest(node, uuid, trigger):
     return [b for b in node.get(f"/session/{uuid}/backups").json["backups"] if b["trigger"] == trigger][-1]
 
 
+def test_a_backup_says_how_far_it_is(node):
+    """By the log of its Job, which the daemon's rights let it read."""
+    uuid = node.running()
+    node.inside(uuid, "head -c 300000000 /dev/urandom > /workspace/large")
+    change(node, uuid, "sleep", "asleep")
+    begun = node.post(f"/session/{uuid}/backups")
+    told = wait_for(lambda: (o := node.get(begun.json["operation"]).json)["done"] and {"progress": None} or o["progress"] and o, PATIENCE, "progress")
+    assert told["progress"] and 0 < told["progress"]["bytes"] <= told["progress"]["total_bytes"], told
+    finished(node, begun.json["operation"])
+    delete(node, uuid)
+
+
 def test_a_delete_ends_with_the_archive_in_the_bucket_and_the_keys_gone(node, bucket, tmp_path):
     uuid = node.running()
     with contextlib.ExitStack() as stack:

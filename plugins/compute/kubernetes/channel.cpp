@@ -67,7 +67,7 @@ void Channel::prepare(Transfer& transfer) {
   if (easy == nullptr) throw sdk::Failure(ROOST_INTERNAL, "curl cannot be set up");
   const Request& request = *transfer.request;
   curl_slist* headers = nullptr;
-  headers = curl_slist_append(headers, "Accept: application/json");
+  headers = curl_slist_append(headers, "Accept: application/json, */*;q=0.1");
   headers = curl_slist_append(headers, "Expect:");
   if (!identity_.token.empty()) headers = curl_slist_append(headers, ("Authorization: Bearer " + identity_.token).c_str());
   if (!request.body.empty()) headers = curl_slist_append(headers, ("Content-Type: " + request.content_type).c_str());

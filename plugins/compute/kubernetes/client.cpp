@@ -210,4 +210,18 @@ void Client::stream(const sdk::Call& call, const std::string& path, std::chrono:
   if (transfer.status != 200) throw error_of(transfer);
 }
 
+std::optional<std::string> Client::text(const sdk::Call& call, const std::string& path, std::size_t max_bytes,
+                                        std::chrono::milliseconds limit) {
+  const Request request = Request::get(path);
+  Lease lease = this->lease();
+  std::vector<Transfer> transfers(1);
+  transfers[0].request = &request;
+  transfers[0].max_bytes = max_bytes;
+  transfers[0].limit = limit;
+  lease.channel->run(call, transfers);
+  Transfer& transfer = transfers[0];
+  if (!transfer.done || transfer.result != CURLE_OK || transfer.status != 200) return std::nullopt;
+  return std::move(transfer.body);
+}
+
 }  // namespace roost::kubernetes

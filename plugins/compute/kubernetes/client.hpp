@@ -4,10 +4,12 @@
 // Invariant: a mutating request that may have reached the server and whose answer was lost ends in OUTCOME_UNKNOWN.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -79,6 +81,9 @@ class Client {
   // ends it; throws as send does. `silence` is the longest time without a byte.
   void stream(const sdk::Call& call, const std::string& path, std::chrono::seconds silence,
               const std::function<bool(std::string_view)>& line);
+  // What a GET answers, as it is, for what can be done without: tried once, within `limit`. Nothing where it fails.
+  std::optional<std::string> text(const sdk::Call& call, const std::string& path, std::size_t max_bytes,
+                                  std::chrono::milliseconds limit);
 
  private:
   struct Lease;

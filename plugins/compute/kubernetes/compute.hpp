@@ -5,6 +5,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -97,6 +98,10 @@ class Compute final : public sdk::ComputePlugin {
   void delete_job(const sdk::Call& call, const std::string& id, const JobState& job);
   void delete_task_secret(const sdk::Call& call, const std::string& name);
 
+  // ---- progress.cpp ----
+  // How far a running task is, by what its agent printed last; null: not known.
+  Json progress(const sdk::Call& call, const PodState& pod);
+
   Settings settings_;
   sdk::Log log_;
   std::unique_ptr<Client> client_;
@@ -105,7 +110,13 @@ class Compute final : public sdk::ComputePlugin {
   std::vector<std::unique_ptr<Reflector>> reflectors_;  // after what they use, so that they end first
   std::atomic<int> starts_{0};                          // whose objects are being written now
   mutable std::mutex fence_mutex_;
-  std::map<std::string, Fence> fences_;         // of each id; guarded by fence_mutex_
+  std::map<std::string, Fence> fences_;  // of each id; guarded by fence_mutex_
+  struct Told {
+    std::chrono::steady_clock::time_point next;  // not asked before
+    Json progress;
+  };
+  std::mutex told_mutex_;
+  std::map<std::string, Told> told_;            // by the UID of a task's pod; guarded by told_mutex_
   std::map<std::string, std::string> foreign_;  // UIDs of volumes that bear another mark; guarded by fence_mutex_
 };
 

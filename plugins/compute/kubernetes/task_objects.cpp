@@ -46,7 +46,7 @@ Json task_container(const Settings& settings, const Task& task, const Json& moun
   Json command = Json::array();
   for (const std::string& word : settings.task_command) command.push(word);
   for (const char* word : {task.kind.c_str(), "--spec", "/roost/task/spec.json", "--result", "/dev/termination-log", "--progress",
-                           "/tmp/progress.json"}) {
+                           "/tmp/progress.json", "--print-progress", "2"}) {
     command.push(word);
   }
   const Json size =

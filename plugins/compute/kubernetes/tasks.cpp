@@ -143,7 +143,12 @@ std::string Compute::task_observe(const sdk::Call& call, std::string_view text) 
     found = find_job(session, name.operation, name.attempt);
   }
   if (found == nullptr) return Json::object({{"state", "none"}}).dump();
-  return task_document(*found, task_pod(session, *found)).dump();
+  const PodState* const pod = task_pod(session, *found);
+  Json document = task_document(*found, pod);
+  if (pod != nullptr && pod->started && !pod->ended && !found->succeeded && !found->failed) {
+    if (Json told = progress(call, *pod); !told.is_null()) document.set("progress", std::move(told));
+  }
+  return document.dump();
 }
 
 // The Job with its pods: a finished pod would keep the volume's claim Terminating.
