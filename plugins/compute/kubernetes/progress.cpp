@@ -5,7 +5,7 @@
 namespace roost::kubernetes {
 namespace {
 
-constexpr std::chrono::milliseconds kLimit{1000};
+constexpr std::chrono::milliseconds kAnswerLimit{1000};
 constexpr std::chrono::seconds kEvery{2}, kAfterFailure{30};
 constexpr std::size_t kLogMax = 4096;
 constexpr std::size_t kToldMax = 1'000;  // pods; more than tasks at a time
@@ -35,8 +35,9 @@ Json Compute::progress(const sdk::Call& call, const PodState& pod) {
     if (now < told.next) return told.progress;
     told.next = now + kAfterFailure;  // whoever comes meanwhile does not ask as well
   }
-  const auto text = client_->text(
-      call, path(Kind::pod, pod.name) + "/log?container=task&tailLines=1&limitBytes=" + std::to_string(kLogMax), kLogMax, kLimit);
+  const auto text =
+      client_->text(call, path(Kind::pod, pod.name) + "/log?container=task&tailLines=1&limitBytes=" + std::to_string(kLogMax),
+                    kLogMax, kAnswerLimit);
   const std::lock_guard<std::mutex> lock(told_mutex_);
   Told& told = told_[pod.uid];
   if (!text) return told.progress;
