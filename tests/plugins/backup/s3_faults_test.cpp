@@ -142,6 +142,28 @@ TEST_F(S3Faults, AnAnswerThatIsLostIsFoundOutByLooking) {
   EXPECT_EQ(tricks_, 4);  // each was repeated
 }
 
+// What a later try is told says nothing about what an earlier one did.
+TEST_F(S3Faults, ARefusalAfterATryThatMayHaveBeenDoneIsNoProofThatNothingIsStored) {
+  bool does_it = true;
+  through([&](Exchange& exchange) {
+    const bool commits = is_complete(exchange) || (exchange.method == "PUT" && exchange.target.find('?') == std::string::npos);
+    if (!commits) return false;
+    if (++tricks_ % 2 == 0) return exchange.reply(403, error_body("AccessDenied")), true;
+    if (does_it) static_cast<void>(exchange.forward(real().port));
+    return exchange.reply(500, error_body("InternalError")), true;
+  });
+  for (const std::string& data : {small_, large_}) {
+    const Status put = plugin_->put("a.zip", data);
+    ASSERT_TRUE(put.ok()) << put.error().message;
+    expect_stored("a.zip", data);
+    ASSERT_TRUE(direct_->remove("a.zip").ok());
+  }
+  does_it = false;
+  for (const std::string& data : {small_, large_}) EXPECT_EQ(code_of(plugin_->put("a.zip", data)), Code::outcome_unknown);
+  EXPECT_EQ(tricks_, 8);
+  expect_nothing();
+}
+
 TEST_F(S3Faults, AnotherWritersArchiveIsNotTakenForOnesOwn) {
   through([&](Exchange& exchange) {
     if (!is_complete(exchange)) return false;
