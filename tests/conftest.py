@@ -14,7 +14,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "own_store: says something only where the documents are in a file of the daemon's own")
+    config.addinivalue_line("markers", "own_store: about SQLite itself, whose file is in the daemon's data directory: not with --store redis")
     config.addinivalue_line("markers", "alone: measures, or meddles with what all share: ./dev runs it when no other test runs")
 
 

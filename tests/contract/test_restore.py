@@ -242,7 +242,6 @@ def test_what_was_replaced_goes_after_its_time_if_its_backup_is_there(build):
         assert subprocess.run(["unzip", "-tq", archive], capture_output=True).returncode == 0
 
 
-@pytest.mark.own_store
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
 def test_without_room_for_both_it_is_refused_with_the_numbers(build, tmp_path):
     small = tmp_path / "data"

@@ -123,6 +123,14 @@ class Daemon:
                 raise AssertionError(f"roostd did not stop within {timeout} s\n{self.tail()}") from None
         return self.process.returncode if self.process else None
 
+    def lose_documents(self):
+        """Everything that the store of a stopped daemon knows."""
+        for path in (self.directory / "data").glob("store.db*"):
+            path.unlink()
+        if self.redis:
+            keys = self.redis.cli("--scan", "--pattern", f"{self.directory.name}:*").split("\n")
+            assert int(self.redis.cli("DEL", *keys)) == len(keys) > 1
+
     def tail(self, size=6000):
         with contextlib.suppress(FileNotFoundError):
             return (self.directory / "roostd.log").read_text(errors="replace")[-size:]
