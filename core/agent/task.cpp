@@ -208,7 +208,9 @@ Result<TaskMonitor> TaskMonitor::create(std::string progress_path, std::int64_t 
   ::sigaddset(&signals, SIGINT);
   const int fd = ::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
   if (fd < 0) return errno_error(errno, "signalfd");
-  return TaskMonitor(std::move(progress_path), print_every_s * 1'000'000'000, fd);
+  TaskMonitor monitor(std::move(progress_path), print_every_s * 1'000'000'000, fd);
+  monitor.printed_at_ns_ = system_clock().monotonic_ns();  // a short task prints nothing but its end
+  return monitor;
 }
 
 TaskMonitor::~TaskMonitor() {
@@ -218,7 +220,8 @@ TaskMonitor::~TaskMonitor() {
 TaskMonitor::TaskMonitor(TaskMonitor&& other) noexcept
     : progress_path_(std::move(other.progress_path_)),
       print_every_ns_(other.print_every_ns_),
-      fd_(std::exchange(other.fd_, -1)) {}
+      fd_(std::exchange(other.fd_, -1)),
+      printed_at_ns_(other.printed_at_ns_) {}
 
 bool TaskMonitor::cancelled() const {
   pollfd signal{fd_, POLLIN, 0};
@@ -227,7 +230,7 @@ bool TaskMonitor::cancelled() const {
 
 void TaskMonitor::expect(std::int64_t bytes, std::int64_t files) {
   if (bytes == total_bytes_ && files == total_files_) return;
-  written_at_ns_ = printed_at_ns_ = 0;  // whoever watches waits for it
+  written_at_ns_ = 0;  // whoever watches waits for it
   total_bytes_ = bytes;
   total_files_ = files;
 }

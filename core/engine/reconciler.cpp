@@ -181,7 +181,7 @@ void Reconciler::bring_up_to_date(Work& work, const Session& session) {
   if (!ready) work.ready_since_ms = 0;
   if (ready && work.ready_since_ms == 0) work.ready_since_ms = std::max<std::int64_t>(1, now);
   known.ready_ms = ready ? now - work.ready_since_ms : 0;
-  const bool starting = session.wanted == Wanted::running && !ready && known.workspace->workload_state != WorkloadState::failed;
+  const bool starting = session.wanted == Wanted::running && !ready;  // a start that failed gave its place up (fail)
   if (!starting) give_place(starts_, work.id);
 }
 

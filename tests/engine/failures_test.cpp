@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <set>
 
 #include "engine/harness.hpp"
 
@@ -124,6 +125,29 @@ TEST(Failures, ARemovalThatTakesLongIsShownAsBlockedOnlyAfterMinutes) {
       << "a finalizer that nobody removes is somebody's to look at";
   h.world.refuse = nullptr;
   EXPECT_TRUE(h.wait_deleted(id).ok());
+}
+
+// Each gave the place that it was just handed to the other, for ever and in no time.
+TEST(Failures, TwoThatFailedDoNotHandOnePlaceToAndFro) {
+  EngineOptions options;
+  options.concurrent_starts = 1;
+  Harness h(options);
+  std::vector<std::string> ids;
+  for (int i = 0; i < 3; ++i) ids.push_back(h.create_running("user" + std::to_string(i)));
+  for (const std::string& id : ids) {
+    h.world.platforms[id].workload.state = WorkloadState::failed;
+    h.world.changed(id);
+  }
+  int steps = 0;
+  std::set<std::string> fell, up;
+  EXPECT_TRUE(h.until([&] {
+    for (const std::string& id : ids) {
+      if (h.phase(id) != Phase::running) fell.insert(id);
+      if (fell.count(id) != 0 && h.phase(id) == Phase::running) up.insert(id);
+    }
+    return up.size() == ids.size() || ++steps > 200'000;
+  }));
+  EXPECT_LT(steps, 200'000);
 }
 
 TEST(Failures, WhatIsUnderWayIsAskedForAgainWhenThePlatformChanges) {
