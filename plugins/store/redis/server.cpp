@@ -219,6 +219,8 @@ void Server::check_durability(Connection& connection, const Until& until) {
   const int connected = std::max(0, std::atoi(info_field(replication, "connected_slaves").c_str()));
   required_replicas_ = settings_.wait_replicas >= 0 ? settings_.wait_replicas : promotable(connected, until);
   present_replicas_ = connected;
+  // Whether the user may ask that, before a change was made whose fate it would tell.
+  if (required_replicas_ > 0) (void)connection.ask(command({"WAIT", "0", "1"}), until);
   std::string weak;
   const auto add = [&](const std::string& what) { weak += (weak.empty() ? "" : "; ") + what; };
   if (info_field(info, "aof_enabled") != "1") {
@@ -281,6 +283,17 @@ void Server::refuse_if_not_durable() const {
                        1'000);
 }
 
+// What the answer of WAIT lacks; empty: nothing. An error is not thrown: the write that it stands behind was made.
+std::string Server::shortfall(const Reply& waited, int replicas) const {
+  try {
+    const std::int64_t confirmed = integer(checked(waited));
+    if (confirmed >= replicas) return {};
+    return std::to_string(confirmed) + " of " + std::to_string(replicas) + " replicas confirmed it";
+  } catch (const ServerError& e) {
+    return std::string("who else has it cannot be found out: ") + e.what();
+  }
+}
+
 // ---- running scripts ------------------------------------------------------------------------------------------------------
 
 std::vector<Reply> Server::run(Connection& connection, const Script& script, const Invoke& invoke, const Until& until,
@@ -307,7 +320,6 @@ std::vector<Reply> Server::run(Connection& connection, const Script& script, con
     replies = connection.exchange(requests, until);
     (void)checked(replies[0]);
   }
-  if (replicas > 0) (void)checked(replies[1]);
   return replies;
 }
 
@@ -324,8 +336,8 @@ void Server::confirm(const Until& until) {
                   std::to_string(std::clamp(until.remaining() - kMargin, milliseconds(1), kWaitTime).count())})},
         until);
     (void)checked(replies[0]);
-    if (integer(checked(replies[1])) < replicas)
-      throw unavailable(where + ": its replicas have not confirmed the last change yet");
+    if (const std::string lacking = shortfall(replies[1], replicas); !lacking.empty())
+      throw unavailable(where + ": the last change is not confirmed yet: " + lacking);
     unconfirmed_ = false;
     give(std::move(connection));
   } catch (const ServerError& e) {
@@ -396,9 +408,8 @@ Reply Server::write(const Script& script, const Invoke& invoke, Until until) {
         if (attempt > 3) throw sdk::Failure(ROOST_DEADLINE, "the deadline passed");
         continue;
       }
-      if (replicas > 0 && integer(replies[1]) < replicas) {
-        uncertain = where + " has it, but " + std::to_string(integer(replies[1])) + " of " + std::to_string(replicas) +
-                    " replicas confirmed it";
+      if (const std::string lacking = replicas > 0 ? shortfall(replies[1], replicas) : ""; !lacking.empty()) {
+        uncertain = where + " has it, but " + lacking;
         recount(*connection, until);
         continue;
       }

@@ -59,6 +59,7 @@ class Server {
   [[nodiscard]] int promotable(int connected, const Until& until);
   void refuse_if_not_durable() const;
   void confirm(const Until& until);
+  [[nodiscard]] std::string shortfall(const Reply& waited, int replicas) const;
 
   [[nodiscard]] std::vector<Reply> run(Connection& connection, const Script& script, const Invoke& invoke, const Until& until,
                                        int replicas);

@@ -113,6 +113,27 @@ TEST_F(Failover, A_replica_that_does_not_confirm_means_that_nothing_is_acknowled
   EXPECT_EQ(store->get("p", "a")->value, "2");
 }
 
+TEST_F(Failover, A_user_who_may_not_wait_for_replicas_is_refused_and_a_change_that_was_made_is_not_called_refused) {
+  const auto allow = [&](const char* rule) { return servers_[0]->cli({"ACL", "SETUSER", "roost", rule}); };
+  for (const char* rule : {"on", ">sesame", "~*", "+@all", "-wait"}) ASSERT_EQ(allow(rule), "OK");
+  Json settings = by_sentinel();
+  settings.set("user", "roost").set("check_interval_ms", 3'600'000);
+  const auto refused = open(settings, {{"password", "sesame"}});
+  EXPECT_EQ(code(refused->opened()), Code::denied);
+  ASSERT_EQ(allow("+wait"), "OK");
+  const auto store = open(settings, {{"password", "sesame"}});
+  ASSERT_TRUE(store->opened().ok()) << store->opened().error().message;
+  ASSERT_TRUE(store->commit("p", {}, {put("a", "1")}).ok());
+  ASSERT_EQ(allow("-wait"), "OK");
+  CallOptions options;
+  options.timeout_ms = 1'000;
+  const auto made = store->commit("p", {}, {put("a", "2")}, options);
+  EXPECT_EQ(code(made), Code::outcome_unknown) << why(made);
+  ASSERT_EQ(allow("+wait"), "OK");
+  EXPECT_TRUE(recovers(*store));
+  EXPECT_EQ(store->get("p", "a")->value, "2");
+}
+
 TEST_F(Failover, With_a_replica_down_the_rest_goes_on_and_with_all_down_nothing_is_acknowledged) {
   const auto store = open(by_sentinel());
   ASSERT_TRUE(store->opened().ok()) << store->opened().error().message;
