@@ -130,7 +130,6 @@ Result<Watched> watched_from_records(WorkerCall& call, const std::string& resume
   for (Record& record : call.records()) {
     if ((record.flags & ROOST_RECORD_RESUME) != 0) {
       watched.resume = std::move(record.value);
-      watched.behind = (record.flags & ROOST_RECORD_BEHIND) != 0;
       continue;
     }
     const std::size_t line = partitioned ? record.key.find('\n') : std::string::npos;

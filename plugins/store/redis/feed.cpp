@@ -17,8 +17,7 @@ constexpr milliseconds kConnectTime{10'000};
 constexpr milliseconds kAnswerTime{1'000};  // beyond what the server was told to wait
 constexpr milliseconds kGather{5};          // changes that come one after the other are fetched together
 constexpr milliseconds kPurgeTime{20'000};
-constexpr std::size_t kAtOnce = 8;  // changes of a bucket in one answer
-constexpr milliseconds kEarly{10};  // so much before its time is over the server may say that there was nothing
+constexpr const char* kAtOnce = "8";  // changes of a bucket in one answer
 constexpr const char* kPurgedAtOnce = "200";
 constexpr const char* kBegin = "0-0";
 
@@ -93,21 +92,14 @@ void Feed::follow_one(Connection& connection) {
   }
   changes_.resume();
   set(begun_fd_);
-  const milliseconds poll(server_.settings().poll_ms);
-  for (bool waits = false; !stopping();) {
+  const milliseconds wait(server_.settings().poll_ms);
+  while (!stopping()) {
     Command request("XREAD");
-    request.add("COUNT").add(std::to_string(kAtOnce));
-    if (waits) request.add("BLOCK").add(std::to_string(poll.count()));
-    request.add("STREAMS");
+    request.add("COUNT").add(kAtOnce).add("BLOCK").add(std::to_string(wait.count())).add("STREAMS");
     for (const Bucket& bucket : buckets_) request.add(bucket.changes);
     for (const std::string& position : positions_) request.add(position);
-    const auto asked = Until::Clock::now();
-    const Reply reply = connection.ask(request, Until(stop_fd_, poll + kAnswerTime));
-    const Found found = take_in(reply, asked);
-    if (found == Found::nothing)  // it looked after it was asked; where it was to wait, until its time was over
-      changes_.publish({}, asked + (waits ? std::max(poll - kEarly, milliseconds(0)) : milliseconds(0)));
-    waits = found == Found::nothing;  // else it is asked again at once, so that who watches soon knows that this was all
-    if (found == Found::all) Until(stop_fd_, kGather).wait(-1, 0);
+    const Reply reply = connection.ask(request, Until(stop_fd_, wait + kAnswerTime));
+    if (take_in(reply)) Until(stop_fd_, kGather).wait(-1, 0);
   }
 }
 
@@ -121,10 +113,10 @@ void Feed::find_positions(Connection& connection) {
   }
 }
 
-// Each entry names the one before it: so a gap is noticed.
-Feed::Found Feed::take_in(const Reply& reply, Until::Clock::time_point asked) {
-  if (is_null(reply)) return Found::nothing;
-  bool gap = false, more = false;
+// Whether there was anything. Each entry names the one before it: so a gap is noticed.
+bool Feed::take_in(const Reply& reply) {
+  if (is_null(reply)) return false;
+  bool gap = false;
   std::vector<store::Changed> found;
   for (const Reply& stream : items(reply)) {
     const std::vector<Reply> named = items(stream);
@@ -133,7 +125,6 @@ Feed::Found Feed::take_in(const Reply& reply, Until::Clock::time_point asked) {
     const auto bucket = std::find_if(buckets_.begin(), buckets_.end(), [&](const Bucket& b) { return b.changes == name; });
     if (bucket == buckets_.end()) throw ProtocolError("XREAD answered a stream that was not asked for");
     std::string& position = positions_[static_cast<std::size_t>(bucket - buckets_.begin())];
-    more |= items(named[1]).size() >= kAtOnce;
     for (const Reply& raw : items(named[1])) {
       const std::vector<Reply> entry = items(raw);
       if (entry.size() != 2) throw ProtocolError("XREAD answered something else");
@@ -148,8 +139,8 @@ Feed::Found Feed::take_in(const Reply& reply, Until::Clock::time_point asked) {
     }
   }
   if (gap) changes_.restart();
-  changes_.publish(std::move(found), more ? Until::Clock::time_point::min() : asked);
-  return more ? Found::more : Found::all;
+  changes_.publish(std::move(found));
+  return true;
 }
 
 void Feed::keep_house() {

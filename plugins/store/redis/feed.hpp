@@ -8,7 +8,6 @@
 
 #include "store/redis/layout.hpp"
 #include "store/redis/server.hpp"
-#include "store/redis/until.hpp"
 #include "store/shared/changes.hpp"
 
 namespace roost::store_redis {
@@ -27,8 +26,7 @@ class Feed {
   void follow();
   void follow_one(Connection& connection);
   void find_positions(Connection& connection);
-  enum class Found { nothing, all, more };  // more: a bucket may hold changes that did not fit into the answer
-  Found take_in(const Reply& reply, Until::Clock::time_point asked);
+  bool take_in(const Reply& reply);
   void keep_house();
   void purge();
   [[nodiscard]] bool stopping() const;

@@ -197,7 +197,7 @@ class RedisStore : public sdk::StorePlugin {
 
   Server server_;
   std::vector<Bucket> buckets_;
-  store::ChangeLog changes_{store::ChangeLog::Source::follows};
+  store::ChangeLog changes_;
   std::unique_ptr<Feed> feed_;  // last, so that it ends first
 };
 

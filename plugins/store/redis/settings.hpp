@@ -53,8 +53,7 @@ struct Settings {
   int wait_replicas = kWaitUp;           // or how many
   std::int64_t check_interval_ms = 5'000;
   std::int64_t purge_interval_ms = 30'000;
-  std::int64_t poll_ms =
-      50;  // how long the feed waits for a change before it asks again; a watch of 100 ms wants one answer at least
+  std::int64_t poll_ms = 100;  // how long the feed waits for a change before it asks again
 };
 
 // Throws INVALID: what, where.

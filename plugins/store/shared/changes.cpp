@@ -4,7 +4,6 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <iterator>
@@ -58,13 +57,11 @@ class ChangeLog::Watcher {
   int fd_;
 };
 
-ChangeLog::ChangeLog(Source source)
-    : epoch_(random_hex()), known_(source == Source::makes ? Clock::time_point::max() : Clock::time_point::min()) {}
+ChangeLog::ChangeLog() : epoch_(random_hex()) {}
 
-void ChangeLog::publish(std::vector<Changed> changes, Clock::time_point known) {
-  const std::lock_guard lock(mutex_);
-  known_ = std::max(known_, known);
+void ChangeLog::publish(std::vector<Changed> changes) {
   if (changes.empty()) return;
+  const std::lock_guard lock(mutex_);
   entries_.insert(entries_.end(), std::make_move_iterator(changes.begin()), std::make_move_iterator(changes.end()));
   while (entries_.size() > kKept) {
     entries_.pop_front();
@@ -115,7 +112,6 @@ std::uint64_t ChangeLog::position(std::string_view token) const {
 }
 
 void ChangeLog::watch(const sdk::Call& call, std::string_view resume, sdk::Sink& sink) {
-  const Clock::time_point began = Clock::now();
   const Watcher watcher(*this);
   std::uint64_t at = 0;
   std::string epoch;
@@ -125,10 +121,9 @@ void ChangeLog::watch(const sdk::Call& call, std::string_view resume, sdk::Sink&
     at = position(resume);
     epoch = epoch_;
   }
-  for (bool ended = false;; ended = call.wait(watcher.fd(), POLLIN) == 0) {
+  for (;;) {
     watcher.clear();
     std::vector<Changed> found;
-    std::uint32_t flags = 0;
     {
       const std::lock_guard lock(mutex_);
       check_running();
@@ -136,13 +131,14 @@ void ChangeLog::watch(const sdk::Call& call, std::string_view resume, sdk::Sink&
       const auto begin = entries_.begin() + static_cast<std::ptrdiff_t>(at - first_);
       const auto count = std::min<std::size_t>(kEmittedAtOnce, static_cast<std::size_t>(entries_.end() - begin));
       found.assign(begin, begin + static_cast<std::ptrdiff_t>(count));
-      if (known_ < began || begin + static_cast<std::ptrdiff_t>(count) != entries_.end()) flags = ROOST_RECORD_BEHIND;
     }
-    if (found.empty() && !ended) continue;
-    for (const Changed& change : found) {
-      if (!sink.emit(change.name, {}, change.revision)) return;
+    if (!found.empty()) {
+      for (const Changed& change : found) {
+        if (!sink.emit(change.name, {}, change.revision)) return;
+      }
+      return sink.resume(token(epoch, at + found.size()));
     }
-    return sink.resume(token(epoch, at + found.size()), flags);
+    if (call.wait(watcher.fd(), POLLIN) == 0) return sink.resume(token(epoch, at));
   }
 }
 

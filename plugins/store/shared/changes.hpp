@@ -2,7 +2,6 @@
 // before a restart(), or one that has fallen too far behind, is EXPIRED. Thread safety: any thread.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <mutex>
@@ -22,24 +21,18 @@ struct Changed {
 
 class ChangeLog {
  public:
-  using Clock = std::chrono::steady_clock;
-  // Who publishes: whoever makes the changes, as part of it; or something that follows them and says how far it has come.
-  enum class Source { makes, follows };
-
-  explicit ChangeLog(Source source);
+  ChangeLog();
   ChangeLog(const ChangeLog&) = delete;
   ChangeLog& operator=(const ChangeLog&) = delete;
 
-  // `known`, of a source that follows: with these, all that was changed before then has been published.
-  void publish(std::vector<Changed> changes, Clock::time_point known = Clock::time_point::min());
+  void publish(std::vector<Changed> changes);
   // Something may have been missed: every token given out so far is EXPIRED, and who waits is told so at once.
   void restart();
   // While the source of changes is out of reach nothing can be said: every watch fails as UNAVAILABLE with this text, those that
   // wait too, until it is resumed.
   void suspend(const std::string& why);
   void resume();
-  // Waits for changes after the token, emits them (at most 1,024) and the next token. Returns without any at the deadline. It is
-  // BEHIND where more follow, or where nothing confirms that what was changed before it began has been published.
+  // Waits for changes after the token, emits them (at most 1,024) and the next token. Returns without any at the deadline.
   void watch(const sdk::Call& call, std::string_view resume, sdk::Sink& sink);
 
  private:
@@ -53,7 +46,6 @@ class ChangeLog {
   std::uint64_t first_ = 1;  // position of entries_.front()
   std::deque<Changed> entries_;
   std::set<Watcher*> watchers_;
-  Clock::time_point known_;
   std::string suspended_;  // why; empty: it is not
 };
 

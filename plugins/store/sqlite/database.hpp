@@ -90,7 +90,7 @@ class Database {
   std::atomic<std::int64_t> purge_interval_ms_;
   const sdk::Log log_;
   const StoreClock clock_;
-  ChangeLog changes_{ChangeLog::Source::makes};
+  ChangeLog changes_;
   const Lock lock_;
   std::unique_ptr<WriterStatements> writer_;  // the writer thread's
   std::int64_t applied_max_bytes_ = 0;        // likewise

@@ -199,14 +199,11 @@ typedef struct roost_store {
                    const roost_sink*, roost_error*);
   /* [worker, watch lane] Hints of what changed since `resume` (empty: from now): records {key: partition + '\n' + key,
    * revision}, in any order, at least once. Returns at the deadline, or earlier, with a last record whose flags have
-   * ROOST_RECORD_RESUME and whose value is the next token. ROOST_EXPIRED: scan again, then watch from "". Where something
-   * that changed before this call began may not have been hinted at yet, that record has ROOST_RECORD_BEHIND too: without it
-   * the host takes what it knows for the present state. */
+   * ROOST_RECORD_RESUME and whose value is the next token. ROOST_EXPIRED: scan again, then watch from "". */
   int32_t (*watch)(roost_instance*, const roost_call*, roost_bytes resume, const roost_sink*, roost_error*);
 } roost_store;
 
 #define ROOST_RECORD_RESUME 1u
-#define ROOST_RECORD_BEHIND 2u
 
 /* ---- kind: compute -------------------------------------------------------------------------------------------------
  * Requests and answers are JSON documents by schemas/{workspace-spec,workspace,task-spec,task}.json: one record, in `value`.

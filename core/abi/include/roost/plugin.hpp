@@ -188,8 +188,8 @@ class Sink {
     stopped_ = sink_.emit(raw_, &record) != 0;
     return !stopped_;
   }
-  // The last record of a watch: where the next one goes on. `flags`: ROOST_RECORD_BEHIND, or none.
-  void resume(std::string_view token, std::uint32_t flags = 0) { emit({}, token, 0, ROOST_RECORD_RESUME | flags); }
+  // The last record of a watch: where the next one goes on.
+  void resume(std::string_view token) { emit({}, token, 0, ROOST_RECORD_RESUME); }
   bool stopped() const { return stopped_; }
 
  private:

@@ -4,7 +4,6 @@
 
 #include <atomic>
 #include <map>
-#include <set>
 #include <thread>
 
 #include "plugins/store/redis/fixture.hpp"
@@ -44,33 +43,6 @@ TEST_F(Faults, A_commit_whose_answer_is_lost_is_done_once_and_acknowledged) {
   EXPECT_EQ(proxy_->met(), 8);
   EXPECT_EQ(store_->count("p", "log/").value_or(0), 4u);
   EXPECT_EQ(store_->commit("p", {}, {append("log/", "x")})->front().key, "log/0000000000000005");
-}
-
-TEST_F(Faults, A_watch_says_that_it_is_behind_while_nobody_tells_what_changes) {
-  CallOptions options;
-  options.timeout_ms = 200;
-  std::string token;
-  std::set<std::string> seen;
-  // Whether it says that it told everything.
-  const auto knows = [&] {
-    const auto records = store_->watch(token, options);
-    if (!records.ok()) return false;
-    for (const Document& record : *records) seen.insert(record.key);
-    token = records->back().value;
-    return (records->back().flags & ROOST_RECORD_BEHIND) == 0;
-  };
-  ASSERT_TRUE(eventually(knows));
-  Fault fault;
-  fault.match = "XREAD";
-  fault.hold = true;
-  const int before = proxy_->met();
-  proxy_->arm(fault);
-  ASSERT_TRUE(eventually([&] { return proxy_->met() > before; }));
-  const auto other = open_well();
-  ASSERT_TRUE(other->commit("p", {}, {put("a", "1")}).ok());
-  EXPECT_FALSE(knows() && !seen.count("p\na")) << "what another store wrote was not told, and that is not said";
-  proxy_->release();
-  EXPECT_TRUE(eventually([&] { return knows() && seen.count("p\na") != 0; }));
 }
 
 TEST_F(Faults, A_compare_and_swap_whose_answer_is_lost_does_not_take_its_own_change_for_somebody_elses) {
