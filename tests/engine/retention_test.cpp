@@ -45,6 +45,21 @@ const Row kRows[] = {
     {"being removed", "deleting", 1, true, false, 0, false, -1, true, 0},
 };
 
+TEST(Retention, WhatAnOperationReadsOrAKeptVolumeRestsOnIsInUse) {
+  Session session;
+  session.operation.emplace();
+  session.operation->step = OperationStep::fill;
+  session.operation->backup_id = "made";
+  session.operation->receipt.emplace().backup_id = "saved";
+  session.operation->source.emplace().backup_id = "source";
+  KeptVolume kept;
+  kept.receipt.backup_id = "kept";
+  session.kept_volumes.push_back(kept);
+  EXPECT_EQ(used_backups(session), (std::vector<std::string>{"made", "saved", "source", "kept"}));
+  session.operation->step = OperationStep::done;
+  EXPECT_EQ(used_backups(session), std::vector<std::string>{"kept"});
+}
+
 TEST(Retention, EveryRule) {
   for (const Row& row : kRows) {
     SCOPED_TRACE(row.what);
