@@ -92,7 +92,8 @@ def test_the_role_is_enough_and_each_right_is_used(daemon, proxy, cluster, names
     wanted, refused = asked(cluster, namespace)
     assert not refused
     assert wanted - granted(rights) == set(), "asked for without a right"
-    assert granted(rights) - wanted == set(), "a right that is not used"
+    # The logs of tasks: fake nodes have none, and their tasks end at once. tests/node/test_restore.py reads them.
+    assert granted(rights) - wanted - {("", "pods/log", "get")} == set(), "a right that is not used"
 
 
 def test_without_the_right_to_read_storage_classes_all_else_works(build, cluster, namespace, daemon, rights, tmp_path):
