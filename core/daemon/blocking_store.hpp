@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <functional>
 #include <future>
-#include <iterator>
 #include <memory>
 #include <string>
 #include <utility>
@@ -52,16 +51,8 @@ class BlockingStore {
     ROOST_CHECK(renew(false));
     return ask<CommitResult>([&](Done<CommitResult> done) { store_.commit(commit, std::move(done)); });
   }
-  // All that changed since the token until now. UNAVAILABLE where the store does not get there.
   Result<Watched> watch(const std::string& resume) {
-    Watched all{{}, resume};
-    for (int i = 0; i < kWatches; ++i) {
-      ROOST_TRY(Watched more, ask<Watched>([&](Done<Watched> done) { store_.watch(all.resume, std::move(done)); }));
-      std::move(more.changes.begin(), more.changes.end(), std::back_inserter(all.changes));
-      all.resume = std::move(more.resume);
-      if (!more.behind) return all;
-    }
-    return Error{Code::unavailable, "the store does not tell whether something changed", 0};
+    return ask<Watched>([&](Done<Watched> done) { store_.watch(resume, std::move(done)); });
   }
 
  private:
@@ -84,7 +75,6 @@ class BlockingStore {
   }
 
   static constexpr std::int64_t kLeaseMs = 30'000;
-  static constexpr int kWatches = 100;
 
   Store& store_;
   Clock& clock_;
