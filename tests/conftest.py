@@ -1,6 +1,7 @@
 import collections
 import os
 import pathlib
+import signal
 import sys
 
 import pytest
@@ -15,6 +16,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "own_store: about SQLite itself, whose file is in the daemon's data directory: not with --store redis")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a run that is ended takes down what it started, as after ^C
     config.addinivalue_line("markers", "alone: measures, or meddles with what all share: ./dev runs it when no other test runs")
 
 
