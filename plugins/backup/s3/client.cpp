@@ -181,6 +181,7 @@ HttpRequest Client::build(const S3Request& request, const Credential& credential
   http.body = request.body;
   http.max_body = request.max_body;
   http.sink = request.sink;
+  http.fresh_connection = request.fresh_connection;
   return http;
 }
 

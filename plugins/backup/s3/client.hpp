@@ -49,6 +49,7 @@ struct S3Request {
   BodySink sink = {};  // of a 206; such a request is tried once, its caller carries on
   // Whether a 200 brings an XML document: <Error> in it is a failure, and something else than XML too.
   bool expects_xml = false;
+  bool fresh_connection = false;  // each try is one request, so that its outcome is known or known to be unknown
 };
 
 class Client {

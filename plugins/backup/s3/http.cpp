@@ -132,6 +132,7 @@ void Http::prepare(CURL* easy, const HttpRequest& request) const {
   curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, static_cast<long>(stall_timeout_.count()));
   if (request.limit.count() > 0) curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, static_cast<long>(request.limit.count()));
   if (request.direct) curl_easy_setopt(easy, CURLOPT_PROXY, "");
+  if (request.fresh_connection) curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
   curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
   curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, 256L << 10);
   curl_easy_setopt(easy, CURLOPT_USERAGENT, "roost");

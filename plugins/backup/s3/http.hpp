@@ -1,6 +1,7 @@
 // Http: one request at a time through libcurl, TLS verified, ended by the call's deadline or cancellation. It follows no
-// redirect, repeats nothing and judges no status: that is its callers' work. Bodies are bounded. Thread safety: any thread; each
-// request has a connection of its own for its time, and connections are kept.
+// redirect and judges no status: that is its callers' work. Bodies are bounded. Connections are kept; what one took that broke
+// before any answer, libcurl sends once more and tells nobody, but for a request on a fresh connection. Thread safety: any
+// thread; each request has a connection of its own for its time.
 #pragma once
 
 #include <curl/curl.h>
@@ -32,6 +33,7 @@ struct HttpRequest {
   std::size_t max_body = 1u << 20;     // of the answer; more is a failure
   BodySink sink = {};                  // takes the body of a 206 instead; a 200 ends the transfer
   bool direct = false;                 // past any proxy: for link-local services
+  bool fresh_connection = false;       // for what must not be sent twice unnoticed
   std::chrono::milliseconds limit{0};  // besides the call's deadline; 0: none
 };
 

@@ -166,6 +166,7 @@ void S3Put::complete(const sdk::Call& call) {
   request.headers = objects_->customer_key();
   if (settings_.conditional_writes) request.headers.emplace_back("If-None-Match", "*");
   request.body = body;
+  request.fresh_connection = true;
   objects_->client().send_for_xml(call, request);
 }
 
@@ -178,6 +179,7 @@ void S3Put::put_whole(const sdk::Call& call) {
   request.headers = object_headers();
   for (auto& header : body_headers(request.body_sha256, buffer_)) request.headers.push_back(header);
   if (settings_.conditional_writes) request.headers.emplace_back("If-None-Match", "*");
+  request.fresh_connection = true;
   objects_->client().send(call, request);
 }
 
@@ -213,9 +215,11 @@ std::string S3Put::commit(const sdk::Call& call) {
 }
 
 // What is stored decides: after a success it must be there, after an error it may be all the same. `error`: why it may not be.
+// An upload that is gone may have been completed: by this very request, where something on the way sent it twice.
 void S3Put::confirm(const sdk::Call& call, const S3Error* error) {
-  const bool decided = error == nullptr || error->maybe_done() || error->status() == 409 || error->status() == 412;
-  if (!decided) throw *error;
+  const bool looks = error == nullptr || error->maybe_done() || error->status() == 409 || error->status() == 412 ||
+                     error->s3_code() == "NoSuchUpload";
+  if (!looks) throw *error;
   std::optional<ObjectState> found;
   try {
     found = objects_->look(call, name_);

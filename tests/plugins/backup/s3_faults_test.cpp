@@ -32,6 +32,9 @@ bool is_part(const Exchange& exchange, int number) {
 bool is_complete(const Exchange& exchange) {
   return exchange.method == "POST" && exchange.target.find("uploadId=") != std::string::npos;
 }
+bool is_commit(const Exchange& exchange) {
+  return is_complete(exchange) || (exchange.method == "PUT" && exchange.target.find('?') == std::string::npos);
+}
 
 std::unique_ptr<BackupPlugin> open_with(const Json& config, const Secrets& secrets = s3_secrets()) {
   auto opened = BackupPlugin::open("backup-s3", config, secrets);
@@ -129,9 +132,8 @@ TEST_F(S3Faults, A200ThatOnlyBringsErrorsLeavesNothing) {
 
 TEST_F(S3Faults, AnAnswerThatIsLostIsFoundOutByLooking) {
   through([&](Exchange& exchange) {
-    const bool commits = is_complete(exchange) || (exchange.method == "PUT" && exchange.target.find('?') == std::string::npos);
-    if (!commits || tricks_ % 2 == 1) return tricks_ += commits, false;
-    ++tricks_;
+    if (!is_commit(exchange)) return false;
+    if (tricks_++ % 2 == 1) return false;
     static_cast<void>(exchange.forward(real().port));  // done, and nobody is told
     return true;
   });
@@ -146,8 +148,7 @@ TEST_F(S3Faults, AnAnswerThatIsLostIsFoundOutByLooking) {
 TEST_F(S3Faults, ARefusalAfterATryThatMayHaveBeenDoneIsNoProofThatNothingIsStored) {
   bool does_it = true;
   through([&](Exchange& exchange) {
-    const bool commits = is_complete(exchange) || (exchange.method == "PUT" && exchange.target.find('?') == std::string::npos);
-    if (!commits) return false;
+    if (!is_commit(exchange)) return false;
     if (++tricks_ % 2 == 0) return exchange.reply(403, error_body("AccessDenied")), true;
     if (does_it) static_cast<void>(exchange.forward(real().port));
     return exchange.reply(500, error_body("InternalError")), true;
@@ -161,6 +162,45 @@ TEST_F(S3Faults, ARefusalAfterATryThatMayHaveBeenDoneIsNoProofThatNothingIsStore
   does_it = false;
   for (const std::string& data : {small_, large_}) EXPECT_EQ(code_of(plugin_->put("a.zip", data)), Code::outcome_unknown);
   EXPECT_EQ(tricks_, 8);
+  expect_nothing();
+}
+
+// What a kept connection took that broke, libcurl sends once more: a commit's second try would look like its first.
+TEST_F(S3Faults, ACommitIsNotSentTwiceUnnoticedWhereAKeptConnectionBreaks) {
+  std::atomic<int> reused{0};
+  through([&](Exchange& exchange) {
+    exchange.keep = true;
+    if (exchange.earlier > 0) ++reused;
+    if (!is_commit(exchange)) return false;
+    if (++tricks_ % 2 == 0) return exchange.reply(403, error_body("AccessDenied")), true;
+    static_cast<void>(exchange.forward(real().port));  // done, and nobody is told
+    exchange.keep = false;
+    return true;
+  });
+  for (const std::string& data : {small_, large_}) {
+    const Status put = plugin_->put("a.zip", data);
+    ASSERT_TRUE(put.ok()) << put.error().message;
+    expect_stored("a.zip", data);
+    ASSERT_TRUE(direct_->remove("a.zip").ok());
+  }
+  EXPECT_EQ(tricks_, 4);
+  EXPECT_GT(reused, 0) << "by what is not a commit";
+}
+
+// As where something between here and there sends a request twice.
+TEST_F(S3Faults, AnUploadThatIsGoneMayHaveBeenCompleted) {
+  bool does_it = true;
+  through([&](Exchange& exchange) {
+    if (!is_complete(exchange)) return false;
+    if (does_it) static_cast<void>(exchange.forward(real().port));
+    return exchange.reply(404, error_body("NoSuchUpload")), true;
+  });
+  const Status put = plugin_->put("a.zip", large_);
+  ASSERT_TRUE(put.ok()) << put.error().message;
+  expect_stored("a.zip", large_);
+  ASSERT_TRUE(direct_->remove("a.zip").ok());
+  does_it = false;
+  EXPECT_EQ(code_of(plugin_->put("a.zip", large_)), Code::unavailable);
   expect_nothing();
 }
 

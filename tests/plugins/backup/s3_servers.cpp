@@ -163,11 +163,38 @@ Json s3_config(const std::string& endpoint, const std::string& bucket) {
 
 Secrets s3_secrets() { return {{"access_key_id", kS3AccessKey}, {"secret_access_key", kS3SecretKey}}; }
 
+bool Exchange::receive() {
+  char buffer[65536];
+  std::size_t head = std::string::npos;
+  std::size_t length = 0;
+  while (head == std::string::npos || raw_.size() < head + 4 + length) {
+    const ssize_t got = ::recv(fd_, buffer, sizeof buffer, 0);
+    if (got <= 0) break;
+    raw_.append(buffer, static_cast<std::size_t>(got));
+    if (head != std::string::npos || (head = raw_.find("\r\n\r\n")) == std::string::npos) continue;
+    std::size_t at = raw_.find("\r\n") + 2;
+    const std::string line = raw_.substr(0, at - 2);
+    method = line.substr(0, line.find(' '));
+    target = line.substr(method.size() + 1, line.rfind(' ') - method.size() - 1);
+    while (at < head) {
+      const std::size_t end = raw_.find("\r\n", at);
+      const std::size_t colon = raw_.find(':', at);
+      headers[lower(raw_.substr(at, colon - at))] = raw_.substr(colon + 2, end - colon - 2);
+      at = end + 2;
+    }
+    const auto found = headers.find("content-length");
+    if (found != headers.end()) length = std::stoul(found->second);
+  }
+  if (head == std::string::npos) return false;
+  body = raw_.substr(head + 4);
+  return true;
+}
+
 void Exchange::send(const std::string& raw) { write_all(fd_, raw); }
 
 void Exchange::reply(int status, const std::string& content, const std::string& more_headers) {
   send("HTTP/1.1 " + std::to_string(status) + " X\r\nContent-Length: " + std::to_string(content.size()) +
-       "\r\nConnection: close\r\n" + more_headers + "\r\n" + (method == "HEAD" ? std::string() : content));
+       (keep ? "\r\n" : "\r\nConnection: close\r\n") + more_headers + "\r\n" + (method == "HEAD" ? std::string() : content));
 }
 
 std::string Exchange::forward_damaged(int port) {
@@ -185,6 +212,9 @@ std::string Exchange::forward(int port) {
   char buffer[65536];
   for (ssize_t got = 0; (got = ::recv(fd, buffer, sizeof buffer, 0)) > 0;) answer.append(buffer, static_cast<std::size_t>(got));
   ::close(fd);
+  constexpr std::string_view kClose = "Connection: close\r\n";  // of that connection, not of this one
+  const std::size_t at = answer.find(kClose);
+  if (keep && at < answer.find("\r\n\r\n")) answer.erase(at, kClose.size());
   return answer;
 }
 
@@ -239,34 +269,14 @@ void TestServer::accept_loop() {
   }
 }
 
-// One request a connection.
 void TestServer::serve(int fd) {
-  Exchange exchange;
-  exchange.fd_ = fd;
-  char buffer[65536];
-  std::size_t head = std::string::npos;
-  std::size_t length = 0;
-  while (head == std::string::npos || exchange.raw_.size() < head + 4 + length) {
-    const ssize_t got = ::recv(fd, buffer, sizeof buffer, 0);
-    if (got <= 0) break;
-    exchange.raw_.append(buffer, static_cast<std::size_t>(got));
-    if (head != std::string::npos || (head = exchange.raw_.find("\r\n\r\n")) == std::string::npos) continue;
-    std::size_t at = exchange.raw_.find("\r\n") + 2;
-    const std::string line = exchange.raw_.substr(0, at - 2);
-    exchange.method = line.substr(0, line.find(' '));
-    exchange.target = line.substr(exchange.method.size() + 1, line.rfind(' ') - exchange.method.size() - 1);
-    while (at < head) {
-      const std::size_t end = exchange.raw_.find("\r\n", at);
-      const std::size_t colon = exchange.raw_.find(':', at);
-      exchange.headers[lower(exchange.raw_.substr(at, colon - at))] = exchange.raw_.substr(colon + 2, end - colon - 2);
-      at = end + 2;
-    }
-    const auto found = exchange.headers.find("content-length");
-    if (found != exchange.headers.end()) length = std::stoul(found->second);
-  }
-  if (head != std::string::npos) {
-    exchange.body = exchange.raw_.substr(head + 4);
+  for (int earlier = 0;; ++earlier) {
+    Exchange exchange;
+    exchange.fd_ = fd;
+    exchange.earlier = earlier;
+    if (!exchange.receive()) break;
     handler_(exchange);
+    if (!exchange.keep) break;
   }
   const std::lock_guard<std::mutex> lock(mutex_);
   open_.erase(std::find(open_.begin(), open_.end(), fd));

@@ -50,6 +50,8 @@ class Exchange {
   std::string target;
   std::map<std::string, std::string> headers;  // by lower-case name
   std::string body;
+  int earlier = 0;    // requests on this connection
+  bool keep = false;  // it takes another one after this
 
   void reply(int status, const std::string& content, const std::string& more_headers = {});
   // Passes it on to the server on `port` and answers what that answers.
@@ -61,6 +63,7 @@ class Exchange {
 
  private:
   friend class TestServer;
+  bool receive();  // false: nothing came
   int fd_ = -1;
   std::string raw_;
 };
