@@ -25,7 +25,7 @@ ADDRESS = "10.96.10.10"
 IMAGES = ("roost", "roost-agent", "roost-workspace")
 PATIENCE = 180  # seconds for one thing of the cluster: two cores do all of it
 
-PROGRAMS = ("containerd", "runc", "ctr", "iptables", "nft", "conntrack", "debootstrap", "buildah", "openssl", "mkfs.ext4")
+PROGRAMS = ("containerd", "runc", "ctr", "iptables", "ipset", "nft", "conntrack", "debootstrap", "buildah", "openssl", "mkfs.ext4")
 
 
 def why_not():

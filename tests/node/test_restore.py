@@ -173,6 +173,7 @@ def bucket(node):
         values = node.values()
         values["workspaces"]["storage"].update(className="disk", accessMode="ReadWriteOnce", size="256Mi")
         values["extraEnv"] = [{"name": f"S3_{name.upper()}", "valueFrom": {"secretKeyRef": {"name": "roost-s3", "key": name}}} for name in keys]
+        values["networkPolicy"] = {"taskEgress": [{"to": [{"ipBlock": {"cidr": f"{BRIDGE}/32"}}]}]}
         values["config"]["backup"] = {
             "plugin": "backup-s3", "config": {"bucket": server.bucket, "endpoint": server.endpoint, "ca_pem": server.ca.read_text()},
             "secrets": {name: {"env": f"S3_{name.upper()}"} for name in keys}}
