@@ -99,6 +99,8 @@ void Feed::follow_one(Connection& connection) {
     for (const Bucket& bucket : buckets_) request.add(bucket.changes);
     for (const std::string& position : positions_) request.add(position);
     const Reply reply = connection.ask(request, Until(stop_fd_, wait + kAnswerTime));
+    if (!server_.is_fit(connection))
+      throw sdk::Failure(ROOST_UNAVAILABLE, "store-redis: " + connection.address().text() + " is not the master any more", 500);
     if (take_in(reply)) Until(stop_fd_, kGather).wait(-1, 0);
   }
 }

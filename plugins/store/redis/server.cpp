@@ -4,6 +4,7 @@
 #include <charconv>
 #include <thread>
 
+#include "store/redis/replicas.hpp"
 #include "store/redis/schema.hpp"
 
 namespace roost::store_redis {
@@ -17,6 +18,11 @@ constexpr milliseconds kSentinelTime{1'000};  // to one Sentinel
 constexpr milliseconds kMargin{100};          // that WAIT ends before the call does
 constexpr milliseconds kWaitTime{1'000};      // for replicas, before it is looked which there still are
 
+// There is another master now; the one that was asked may not know it yet.
+struct Moved : sdk::Failure {
+  explicit Moved(const std::string& what) : Failure(ROOST_UNAVAILABLE, what, 500) {}
+};
+
 sdk::Failure unavailable(const std::string& what) { return {ROOST_UNAVAILABLE, "store-redis: " + what, 500}; }
 sdk::Failure unknown(const std::string& what) {
   return {ROOST_OUTCOME_UNKNOWN, "store-redis: whether the change was made is not known: " + what};
@@ -28,14 +34,6 @@ bool older_than_6_2(const std::string& version) {
   const auto first = std::from_chars(version.data(), last, major);
   if (first.ec == std::errc() && first.ptr != last) (void)std::from_chars(first.ptr + 1, last, minor);
   return major < 6 || (major == 6 && minor < 2);
-}
-
-// Of a list of names and values.
-std::string field(const std::vector<std::string>& fields, std::string_view name) {
-  for (std::size_t i = 0; i + 1 < fields.size(); i += 2) {
-    if (fields[i] == name) return fields[i + 1];
-  }
-  return {};
 }
 
 milliseconds backoff(int attempt) { return milliseconds(std::min(20 << std::min(attempt, 5), 500)); }
@@ -76,14 +74,9 @@ std::unique_ptr<Connection> Server::take(const Until& until) {
 }
 
 void Server::give(std::unique_ptr<Connection> connection) {
-  if (connection->broken()) return;
-  std::string fit;
-  {
-    const std::lock_guard lock(state_mutex_);
-    fit = fit_run_id_;
-  }
+  if (connection->broken() || !is_fit(*connection)) return;
   const std::lock_guard lock(pool_mutex_);
-  if (connection->facts().run_id == fit && idle_.size() < kIdleMax) idle_.push_back(std::move(connection));
+  if (idle_.size() < kIdleMax) idle_.push_back(std::move(connection));
 }
 
 void Server::drop() {
@@ -103,25 +96,34 @@ Address Server::locate(const Until& until) {
     const std::lock_guard lock(place_mutex_);
     if (master_) return *master_;
   }
-  const Address found = ask_sentinels(until);
+  const Address found = ask_sentinels(until, nullptr);
   const std::lock_guard lock(place_mutex_);
   master_ = found;
   return found;
 }
 
-Address Server::ask_sentinels(const Until& until) {
+// Where the master is. The replicas are asked for in the same breath: they are then that master's, and not of one that came
+// after.
+Address Server::ask_sentinels(const Until& until, Promotable* replicas) {
   std::string why;
   for (const Address& address : settings_.sentinels) {
     try {
       const Until part = until.at_most(kSentinelTime);
       const auto sentinel = Connection::to_sentinel(address, settings_, tls_, part);
-      const Reply reply = sentinel->ask(command({"SENTINEL", "GET-MASTER-ADDR-BY-NAME", settings_.master_name}), part);
-      if (is_null(reply)) {
+      std::vector<Command> questions{command({"SENTINEL", "GET-MASTER-ADDR-BY-NAME", settings_.master_name})};
+      if (replicas != nullptr) questions.push_back(command({"SENTINEL", "REPLICAS", settings_.master_name}));
+      const std::vector<Reply> replies = sentinel->exchange(questions, part);
+      if (is_null(checked(replies[0]))) {
         why = address.text() + " knows no master \"" + settings_.master_name + "\"";
         continue;
       }
-      const std::vector<std::string> place = texts(reply);
+      const std::vector<std::string> place = texts(replies[0]);
       if (place.size() != 2) throw ProtocolError("an address that is none");
+      if (replicas != nullptr) {
+        std::vector<std::vector<std::string>> described;
+        for (const Reply& replica : items(checked(replies[1]))) described.push_back(texts(replica));
+        *replicas = promotable_replicas(described);
+      }
       return parse_address((place[0].find(':') == std::string::npos ? place[0] : "[" + place[0] + "]") + ":" + place[1]);
     } catch (const ServerError& e) {
       why = failure(e, "Sentinel " + address.text()).what();
@@ -153,6 +155,11 @@ std::unique_ptr<Connection> Server::connect(const Until& until) {
   return connection;
 }
 
+bool Server::is_fit(const Connection& connection) const {
+  const std::lock_guard lock(state_mutex_);
+  return connection.facts().run_id == fit_run_id_;
+}
+
 void Server::qualify(Connection& connection, const Until& until) {
   const ServerFacts& facts = connection.facts();
   const std::string where = connection.address().text();
@@ -161,14 +168,10 @@ void Server::qualify(Connection& connection, const Until& until) {
     throw unavailable(where + " is no master but a " + facts.role +
                       (settings_.sentinels.empty() ? ": name the master, or use Sentinel" : ": a failover is under way"));
   }
-  const auto is_fit = [&] {
-    const std::lock_guard lock(state_mutex_);
-    return facts.run_id == fit_run_id_;
-  };
-  if (is_fit()) return;
+  if (is_fit(connection)) return;
   const std::unique_lock checking(fit_mutex_, until.deadline());
   if (!checking.owns_lock()) until.check();
-  if (is_fit()) return;
+  if (is_fit(connection)) return;
   if (older_than_6_2(facts.version))
     throw sdk::Failure(ROOST_UNSUPPORTED, "store-redis: " + where + " is Redis " + facts.version + ": 6.2 or later is needed");
   if (facts.mode == "cluster")
@@ -189,36 +192,30 @@ void Server::qualify(Connection& connection, const Until& until) {
   idle_.clear();
 }
 
-// Replicas that Sentinel could make the master now; one at least where it knows any, so that nothing is acknowledged that is on
-// one machine only. With kWaitKnown those that are down count as well. Without Sentinel, those that are connected.
-int Server::promotable(int connected, const Until& until) {
-  if (settings_.sentinels.empty()) return connected;
-  for (const Address& address : settings_.sentinels) {
-    try {
-      const Until part = until.at_most(kSentinelTime);
-      const auto sentinel = Connection::to_sentinel(address, settings_, tls_, part);
-      int known = 0, up = 0;
-      for (const Reply& replica : items(sentinel->ask(command({"SENTINEL", "REPLICAS", settings_.master_name}), part))) {
-        const std::vector<std::string> fields = texts(replica);
-        if (field(fields, "slave-priority") == "0") continue;  // never promoted
-        ++known;
-        const std::string flags = field(fields, "flags");
-        if (flags.find("down") == std::string::npos && flags.find("disconnected") == std::string::npos) ++up;
-      }
-      return settings_.wait_replicas == Settings::kWaitKnown ? known : std::max(up, std::min(known, 1));
-    } catch (const std::runtime_error&) {  // the next one
-    }
+// Every replica that is connected, and every one that a failover could promote: those that Sentinel knows and that are up, one at
+// least where it knows any, so that nothing is acknowledged that is on one machine only; with kWaitKnown those that are down too.
+// Throws where Sentinel names another master: whatever this one answers is worth nothing.
+int Server::count_required(const Connection& connection, const Names& connected, const Until& until) {
+  const bool counts = settings_.wait_replicas < 0;
+  if (settings_.sentinels.empty()) return counts ? needed(connected, {}) : settings_.wait_replicas;
+  Promotable told;
+  const Address master = ask_sentinels(until, counts ? &told : nullptr);
+  if (!(master == connection.address())) {
+    drop();
+    throw Moved("store-redis: " + connection.address().text() + " is not the master any more: Sentinel names " + master.text());
   }
-  throw unavailable("no Sentinel says which replicas there are");
+  if (!counts) return settings_.wait_replicas;
+  if (settings_.wait_replicas == Settings::kWaitKnown) return needed(connected, told.known);
+  return std::max(needed(connected, told.up), told.known.empty() ? 0 : 1);
 }
 
 void Server::check_durability(Connection& connection, const Until& until) {
   const std::string info = text(connection.ask(command({"INFO", "persistence"}), until));
   const std::string memory = text(connection.ask(command({"INFO", "memory"}), until));
   const std::string replication = text(connection.ask(command({"INFO", "replication"}), until));
-  const int connected = std::max(0, std::atoi(info_field(replication, "connected_slaves").c_str()));
-  required_replicas_ = settings_.wait_replicas >= 0 ? settings_.wait_replicas : promotable(connected, until);
-  present_replicas_ = connected;
+  const Names connected = connected_replicas(replication);
+  required_replicas_ = count_required(connection, connected, until);
+  present_replicas_ = static_cast<int>(connected.size());
   // Whether the user may ask that, before a change was made whose fate it would tell.
   if (required_replicas_ > 0) (void)connection.ask(command({"WAIT", "0", "1"}), until);
   std::string weak;
@@ -248,7 +245,8 @@ void Server::check_durability(Connection& connection, const Until& until) {
     log_.warn("store-redis: acknowledged changes could be lost: " + weak);
 }
 
-// Which replicas there still are, in the middle of a write: where that cannot be found out, the count stays as it is.
+// Which replicas there still are, in the middle of a write, and whether this is still the master: where that cannot be found out,
+// the count stays as it is.
 void Server::recount(Connection& connection, const Until& until) {
   try {
     check_durability(connection, until);
@@ -261,6 +259,9 @@ void Server::inspect(const Until& until) {
   std::unique_ptr<Connection> connection = take(until);
   try {
     check_durability(*connection, until);
+  } catch (const Moved& e) {
+    log_.warn(e.what());
+    connection = connect(until);  // which is checked, and those that follow the changes hear of it
   } catch (const ServerError& e) {
     throw failure(e, connection->address().text());
   } catch (const std::runtime_error& e) {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "store/redis/connection.hpp"
+#include "store/redis/replicas.hpp"
 #include "store/redis/scripts.hpp"
 #include "store/redis/settings.hpp"
 
@@ -38,8 +39,10 @@ class Server {
 
   // A new connection to the present master, checked. Throws Failure.
   [[nodiscard]] std::unique_ptr<Connection> connect(const Until& until);
-  // Looks again at the server's settings and replicas. Throws Failure.
+  // Looks again at the server's settings and replicas, and whether Sentinel still names it. Throws Failure.
   void inspect(const Until& until);
+  // Whether this is the server that was found fit last: else there is another master.
+  [[nodiscard]] bool is_fit(const Connection& connection) const;
 
   // Logs a problem of following the changes once, and that it is over (empty).
   void note(const std::string& problem) { note(problem_, problem); }
@@ -52,11 +55,11 @@ class Server {
   void drop();  // every idle connection, and where the master is
 
   [[nodiscard]] Address locate(const Until& until);
-  [[nodiscard]] Address ask_sentinels(const Until& until);
+  [[nodiscard]] Address ask_sentinels(const Until& until, Promotable* replicas);
   void qualify(Connection& connection, const Until& until);
   void check_durability(Connection& connection, const Until& until);
   void recount(Connection& connection, const Until& until);
-  [[nodiscard]] int promotable(int connected, const Until& until);
+  [[nodiscard]] int count_required(const Connection& connection, const Names& connected, const Until& until);
   void refuse_if_not_durable() const;
   void confirm(const Until& until);
   [[nodiscard]] std::string shortfall(const Reply& waited, int replicas) const;
@@ -70,7 +73,6 @@ class Server {
 
   std::mutex pool_mutex_;
   std::vector<std::unique_ptr<Connection>> idle_;
-  std::uint64_t generation_ = 0;  // of the idle ones
 
   std::mutex place_mutex_;
   std::optional<Address> master_;

@@ -41,6 +41,18 @@ class Failover : public RedisTest {
     return Json::object({{"sentinels", std::move(sentinels)}, {"master_name", "roost"}, {"check_interval_ms", 100}});
   }
 
+  // What a partition comes to: the first server still takes itself for the master and answers whoever reaches it; the others have
+  // made the second one the master, and so says the Sentinel, which speaks to the first no more.
+  void part_from_the_first() {
+    ASSERT_EQ(servers_[0]->cli({"WAIT", "2", "10000"}), "2");
+    ASSERT_EQ(sentinel_->cli({"SENTINEL", "REMOVE", "roost"}), "OK");
+    ASSERT_EQ(servers_[1]->cli({"REPLICAOF", "NO", "ONE"}), "OK");
+    ASSERT_EQ(servers_[2]->cli({"REPLICAOF", "127.0.0.1", std::to_string(ports_[1])}), "OK");
+    ASSERT_EQ(sentinel_->cli({"SENTINEL", "MONITOR", "roost", "127.0.0.1", std::to_string(ports_[1]), "1"}), "OK");
+    ASSERT_TRUE(eventually([&] { return has(servers_[1]->cli({"INFO", "replication"}), "state=online"); }));
+  }
+  [[nodiscard]] bool second_has(const std::string& key) const { return has(servers_[1]->cli({"KEYS", "*"}), ":doc:p:" + key); }
+
   std::vector<int> ports_;
   std::vector<std::unique_ptr<RedisServer>> servers_;
   int sentinel_port_ = 0;
@@ -162,6 +174,49 @@ TEST_F(Failover, With_all_asked_for_one_replica_down_stops_changes_until_it_is_b
   ASSERT_TRUE(eventually([&] { return has(why(store->commit("p", {}, {put("a", "2")}, options)), "1 of 2 replicas"); }));
   servers_[1]->start();
   EXPECT_TRUE(recovers(*store));
+}
+
+TEST_F(Failover, A_replica_that_is_never_promoted_does_not_stand_in_for_one_that_is) {
+  ASSERT_EQ(servers_[2]->cli({"CONFIG", "SET", "replica-priority", "0"}), "OK");
+  ASSERT_EQ(sentinel_->cli({"SENTINEL", "RESET", "roost"}), "1");
+  ASSERT_TRUE(eventually([&] { return has(sentinel_->cli({"SENTINEL", "REPLICAS", "roost"}), "slave-priority\n0\n"); }));
+  ASSERT_TRUE(eventually([&] { return has(sentinel_->cli({"SENTINEL", "MASTER", "roost"}), "num-slaves\n2\n"); }));
+  const auto store = open(by_sentinel());
+  ASSERT_TRUE(store->opened().ok()) << store->opened().error().message;
+  ASSERT_TRUE(store->commit("p", {}, {put("a", "1")}).ok());
+  servers_[1]->signal(SIGSTOP);
+  CallOptions options;
+  options.timeout_ms = 3'000;  // by then Sentinel takes it for dead
+  EXPECT_EQ(code(store->commit("p", {}, {put("a", "2")}, options)), Code::outcome_unknown);
+  servers_[1]->signal(SIGCONT);
+  EXPECT_TRUE(recovers(*store));
+}
+
+TEST_F(Failover, A_master_that_was_cut_off_is_left_though_it_answers) {
+  Json settings = by_sentinel();
+  settings.set("wait_replicas", 0);
+  const auto store = open(settings);
+  ASSERT_TRUE(store->opened().ok()) << store->opened().error().message;
+  CallOptions soon;
+  soon.timeout_ms = 50;
+  const std::string token = store->watch("", soon)->back().value;
+  ASSERT_NO_FATAL_FAILURE(part_from_the_first());
+  EXPECT_TRUE(eventually([&] { return code(store->watch(token, soon)) == Code::expired; })) << "it follows the old one's changes";
+  ASSERT_TRUE(store->commit("p", {}, {put("later", "x")}).ok());
+  EXPECT_TRUE(second_has("later"));
+}
+
+TEST_F(Failover, A_change_that_only_a_master_that_was_cut_off_has_is_made_on_the_new_one_before_it_is_acknowledged) {
+  Json settings = by_sentinel();
+  settings.set("check_interval_ms", 3'600'000);
+  const auto store = open(settings);
+  ASSERT_TRUE(store->opened().ok()) << store->opened().error().message;
+  ASSERT_TRUE(store->commit("p", {}, {append("log/", "x")}).ok());
+  ASSERT_NO_FATAL_FAILURE(part_from_the_first());
+  const auto made = store->commit("p", {}, {append("log/", "x"), put("meanwhile", "x")});
+  ASSERT_TRUE(made.ok()) << made.error().message;
+  EXPECT_TRUE(second_has("meanwhile"));
+  EXPECT_EQ(store->count("p", "log/").value_or(0), 2u);
 }
 
 TEST_F(Failover, Sentinels_that_know_no_such_master_say_so) {

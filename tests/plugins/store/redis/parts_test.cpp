@@ -3,6 +3,7 @@
 
 #include "store/redis/failures.hpp"
 #include "store/redis/layout.hpp"
+#include "store/redis/replicas.hpp"
 #include "store/redis/resolve.hpp"
 #include "store/redis/resp.hpp"
 #include "store/redis/settings.hpp"
@@ -21,6 +22,38 @@ TEST(Resolve, A_name_has_addresses_or_the_error_names_it) {
   } catch (const ConnectionLost& e) {
     EXPECT_NE(std::string(e.what()).find("no-such-host.invalid"), std::string::npos) << e.what();
   }
+}
+
+TEST(Replicas, Those_that_are_connected_are_named_and_a_tool_that_takes_a_copy_is_none) {
+  const std::string info =
+      "# Replication\r\nrole:master\r\nconnected_slaves:4\r\n"
+      "slave0:ip=10.0.0.2,port=6379,state=online,offset=1,lag=0\r\nslave1:ip=fd00::2,port=6380,state=wait_bgsave,offset=0,lag="
+      "0\r\n"
+      "slave2:ip=10.0.0.9,port=0,state=online,offset=0,lag=7\r\nslave3:ip=redis-1.example.com,port=6379,state=online,offset=1,"
+      "lag=0\r\n"
+      "master_replid:x\r\n";
+  EXPECT_EQ(connected_replicas(info), (Names{"10.0.0.2:6379", "fd00::2:6380", "redis-1.example.com:6379"}));
+  EXPECT_EQ(connected_replicas("# Replication\r\nrole:master\r\nconnected_slaves:0\r\n"), Names{});
+}
+
+TEST(Replicas, A_failover_promotes_none_that_is_down_or_has_priority_0) {
+  const auto told = [](const char* port, const char* flags, const char* priority) {
+    return std::vector<std::string>{"name", "x", "ip", "10.0.0.2", "port", port, "flags", flags, "slave-priority", priority};
+  };
+  const Promotable found = promotable_replicas({told("1", "slave", "100"), told("2", "s_down,slave", "100"),
+                                                told("3", "slave", "0"), told("4", "slave,disconnected", "1")});
+  EXPECT_EQ(found.up, Names{"10.0.0.2:1"});
+  EXPECT_EQ(found.known, (Names{"10.0.0.2:1", "10.0.0.2:2", "10.0.0.2:4"}));
+}
+
+TEST(Replicas, So_many_confirm_that_none_can_stand_in_for_another) {
+  const Names a{"10.0.0.1:1"}, b{"10.0.0.2:1"}, both{"10.0.0.1:1", "10.0.0.2:1"}, named{"redis-1.example.com:1"};
+  EXPECT_EQ(needed({}, {}), 0);
+  EXPECT_EQ(needed(both, {}), 2);
+  EXPECT_EQ(needed({}, both), 2);
+  EXPECT_EQ(needed(both, a), 2) << "the other one may confirm first";
+  EXPECT_EQ(needed(a, b), 2) << "the one that is connected is not the one that would be promoted";
+  EXPECT_EQ(needed(named, a), 1) << "a name may be that address";
 }
 
 const std::string kReply = "*5\r\n:42\r\n$5\r\nab\r\nc\r\n$-1\r\n*2\r\n+fine\r\n*0\r\n-OOM no memory\r\n";
