@@ -312,7 +312,6 @@ void Keeper::judge(const VisitPointer& visit, const BackupRecord& found, std::in
   BackupFacts facts;
   facts.session_exists = deleted_at_us == 0;
   facts.superseded = is_superseded(record, visit->of_session(record.session_id));
-  facts.in_use = catalogue_.in_use(record.id);
   const BackupJudgement judged = judge_backup(record, facts, context_.wall_us(), catalogue_.policy());
   if (judged.remove) return begin_removal(visit, found, judged.reason);
   if (deleted_at_us == found.session_deleted_at_us && judged.protected_until_us == found.protected_until_us)
@@ -327,11 +326,11 @@ void Keeper::judge(const VisitPointer& visit, const BackupRecord& found, std::in
 
 // ---- removal ------------------------------------------------------------------------------------------------------------
 
-// Decided on this record: whoever changed it meanwhile, by a hold for example, is heard at the next visit.
+// Decided on what was judged: where that changed, or somebody holds it or begins to rest on it, the next visit judges anew.
 void Keeper::begin_removal(const VisitPointer& visit, const BackupRecord& record, const std::string& reason) {
   const auto change = [this, record, reason](BackupRecord& now) -> std::optional<Error> {
     const std::int64_t now_us = context_.wall_us();
-    const bool same = now.state == record.state && now.hold == record.hold && now.receipt == record.receipt;
+    const bool same = now.state == record.state && now.receipt == record.receipt;
     if (!same || is_held(now, now_us) || catalogue_.in_use(now.id)) return Error{Code::conflict, "it changed", 0};
     now.state = "deleting";
     now.note = BackupNote{reason, "retention", now_us};

@@ -63,7 +63,7 @@ BackupJudgement judge_backup(const BackupRecord& record, const BackupFacts& fact
     reason += " from the deletion of its session";
   }
   judged.protected_until_us = from_us + kept_us;
-  judged.remove = now_us >= judged.protected_until_us && !facts.in_use && !is_held(record, now_us);
+  judged.remove = now_us >= judged.protected_until_us && !is_held(record, now_us);
   if (judged.remove) judged.reason = reason;
   return judged;
 }

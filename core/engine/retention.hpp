@@ -1,6 +1,7 @@
 // Retention: how long a backup is kept. A pure function of the record, of what is known about its session and of the time, so
-// that every rule is a row of a table test. Thread safety: pure functions. Invariants: what is held or in use is never removed;
-// of a session that lives the newest good backup is kept, of one that is deleted for its full time from the deletion.
+// that every rule is a row of a table test. Whether a backup is in use is asked when it is removed, not here. Thread safety: pure
+// functions. Invariants: what is held is never removed; of a session that lives the newest good backup is kept, of one that is
+// deleted for its full time from the deletion.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,6 @@ struct RetentionPolicy {
 struct BackupFacts {
   bool session_exists = false;
   bool superseded = false;  // a later backup of its session is good, no less consistent and no less complete
-  bool in_use = false;      // a session's operation makes it, reads it or rests on it
 };
 
 struct BackupJudgement {

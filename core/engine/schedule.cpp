@@ -133,7 +133,7 @@ void Schedule::begin(const std::string& id) {
   auto prepare = [this](const SessionView& latest, const Writer::Decide& decide) {
     const std::int64_t now_us = context_.wall_us(), every_us = context_.options.backup_every_ms * 1000;
     const auto due_us = every_us > 0 ? backup_due_us(latest->session, now_us, every_us) : std::nullopt;
-    if (!due_us || *due_us > now_us || !leader_.valid()) return decide(Edit::none());
+    if (!due_us || *due_us > now_us) return decide(Edit::none());
     Session next = latest->session;
     const std::string operation = next.id.substr(0, 2) + context_.ports.random->hex(3);
     if (const Status begun = operations::begin_backup(next, operation, "schedule", now_us); !begun) return decide(Edit::none());

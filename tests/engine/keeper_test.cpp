@@ -1,6 +1,8 @@
 // The keeper and the drill in a world where archives rot, vanish and appear.
 #include <gmock/gmock.h>
 
+#include <utility>
+
 #include "engine/harness.hpp"
 
 namespace roost::simulation {
@@ -82,6 +84,36 @@ class KeeperTest : public testing::Test {
     EXPECT_TRUE(harness.world.commit(commit).ok());
     return made.id;
   }
+  // The record as somebody else changes it in the store.
+  void edit(const std::string& id, const std::function<void(BackupRecord&)>& change) {
+    const std::string partition = documents::backup_partition(id), key = documents::backup_key(id);
+    const auto document = harness.world.get(partition, key);
+    ASSERT_TRUE(document.ok());
+    BackupRecord changed = *documents::decode_backup(*document);
+    change(changed);
+    Commit commit;
+    commit.partition = partition;
+    commit.operations.push_back({StoreOperation::Kind::put, key, to_json(changed).dump(), 0});
+    EXPECT_TRUE(harness.world.commit(commit).ok());
+  }
+  // The task of a reading that is under way; it does not end by itself any more.
+  SimTask& hung_task() {
+    EXPECT_TRUE(harness.until([&] { return !harness.world.tasks.empty(); }));
+    SimTask& task = harness.world.tasks.begin()->second;
+    harness.simulator.cancel(task.event);
+    return task;
+  }
+  static void kill(SimTask& task) {
+    task.task.state = TaskState::failed;
+    task.task.reason = "Killed";
+  }
+  void refuse(const std::string& call, Code code) {
+    harness.world.refuse = [call, code](const std::string& called, const std::string&) -> std::optional<Error> {
+      if (called != call) return std::nullopt;
+      return Error{code, "simulated", 0};
+    };
+  }
+  Engine::BackupStatistics counted() { return harness.engine().backup_statistics(); }
   std::string archive(const std::string& id) { return "workspace-" + id + ".zip"; }
   bool stored(const std::string& id) { return harness.world.archives.count(archive(id)) != 0; }
   std::vector<std::string> events(const std::string& id) {
@@ -170,16 +202,39 @@ TEST_F(KeeperTest, AListThatFailsOrIsEmptyMakesNothingMissingAndRemovesNothing) 
   harness.pass_ms(kHour);
   EXPECT_EQ(record(id).state, "verified");
   harness.world.list_shows_nothing = false;
-  harness.world.refuse = [](const std::string& call, const std::string&) -> std::optional<Error> {
-    if (call != "list_archives") return std::nullopt;
-    return Error{Code::unavailable, "simulated: away", 0};
-  };
+  const int asked = harness.world.calls["stat"];
+  refuse("list_archives", Code::unavailable);
   harness.pass_ms(20 * kHour);
+  EXPECT_EQ(harness.world.calls["stat"], asked) << "a storage that is away is not asked for each archive by name";
   EXPECT_EQ(record(id).state, "verified");
   EXPECT_TRUE(stored(id)) << "its time is over, but nothing is decided blindly";
   harness.world.refuse = nullptr;
   harness.pass_ms(kHour);
   EXPECT_FALSE(stored(id));
+}
+
+TEST_F(KeeperTest, AStorageThatCannotBeAskedMakesNothingMissing) {
+  const std::string id = saved();
+  harness.world.archives.erase(archive(id));
+  refuse("stat", Code::unavailable);
+  ASSERT_TRUE(verify(id).ok());
+  ASSERT_TRUE(harness.until([&] { return counted().drills_failed > 0; }));
+  EXPECT_EQ(record(id).state, "verified");
+  harness.world.refuse = nullptr;
+  ASSERT_TRUE(verify(id).ok());
+  ASSERT_TRUE(harness.until([&] { return record(id).state == "missing"; }));
+}
+
+// Its record says so only once its task has ended.
+TEST_F(KeeperTest, AnArchiveThatIsBeingMadeIsNoStranger) {
+  const std::string session = harness.create_running();
+  ASSERT_TRUE(harness.backup(session).ok());
+  hung_task();
+  const std::string name = harness.view(session)->session.operation->archive;
+  harness.world.archives[name].receipt.made_at_us = harness.simulator.wall_us();
+  harness.pass_ms(3 * kHour);
+  EXPECT_TRUE(is_operating(harness.view(session)->session));
+  EXPECT_EQ(counted().strangers, 0);
 }
 
 TEST_F(KeeperTest, StrangersAreReportedAndLeft) {
@@ -220,6 +275,88 @@ TEST_F(KeeperTest, ARemovalThatFailsOrIsCutOffGoesOn) {
   ASSERT_TRUE(harness.until([&] { return !stored(id) && record(id).state == "deleted"; }));
   EXPECT_EQ(record(id).note->by, "ada");
   EXPECT_EQ(record(id).note->reason, "no longer needed");
+}
+
+// Between the look at a record and the removal that retention decided on that look.
+TEST_F(KeeperTest, WhatChangedSinceItWasJudgedIsNotRemovedOnThat) {
+  struct Row {
+    const char* what;
+    std::function<void(BackupRecord&)> change;
+  };
+  const std::vector<Row> rows = {
+      {"somebody holds it",
+       [](BackupRecord& now) {
+         now.hold = BackupHold{0, "an audit", "ada", 1};
+       }},
+      {"it was read, and is good again", [](BackupRecord& now) { now.state = "verified"; }},
+      {"it holds something else", [](BackupRecord& now) { now.receipt.tree_hash = std::string(64, 'c'); }}};
+  for (const Row& row : rows) {
+    const std::string id = saved();
+    const std::int64_t before_us = harness.simulator.wall_us() - 20 * kHour * 1000;
+    edit(id, [&](BackupRecord& old) {
+      old.state = "damaged";
+      old.created_at_us = old.session_deleted_at_us = before_us;
+    });
+    bool changed = false;
+    harness.replica->on_get = [&](const std::string& key) {
+      if (key == documents::backup_key(id) && !std::exchange(changed, true)) edit(id, row.change);
+    };
+    harness.pass_ms(kMinute);
+    while (!changed && harness.simulator.wall_us() - before_us < 40 * kHour * 1000) harness.pass_ms(1'000);
+    harness.pass_ms(1'000);
+    EXPECT_TRUE(changed) << row.what;
+    EXPECT_TRUE(stored(id)) << row.what;
+    EXPECT_NE(record(id).state, "deleting") << row.what;
+    harness.replica->on_get = nullptr;
+  }
+}
+
+TEST_F(KeeperTest, WhatAKeptVolumeRestsOnIsNotRemovedByRetention) {
+  const std::string session = harness.create_running();
+  ASSERT_TRUE(harness.sleep(session).ok());
+  ASSERT_TRUE(harness.until([&] { return harness.phase(session) == Phase::asleep; }));
+  ASSERT_TRUE(harness.backup(session).ok());
+  ASSERT_TRUE(harness.restore(session, record(harness.operated(session).backup_id)).ok());
+  ASSERT_EQ(harness.operated(session).outcome, OperationOutcome::succeeded);
+  const std::string saved_by_it = harness.view(session)->session.kept_volumes.at(0).receipt.backup_id;
+  harness.pass_ms(kMinute);
+  const std::string later = plant(session, 0);
+  harness.pass_ms(20 * kHour);
+  EXPECT_TRUE(stored(saved_by_it)) << "the volume that was replaced is still kept";
+  EXPECT_EQ(record(saved_by_it).state, "verified");
+  EXPECT_TRUE(stored(later));
+}
+
+TEST_F(KeeperTest, ARemovalThatWasDecidedWhileItsArchiveWasLookedForStands) {
+  const std::string id = saved();
+  harness.world.archives.erase(archive(id));
+  bool decided = false;
+  harness.world.refuse = [&](const std::string& call, const std::string&) -> std::optional<Error> {
+    if (call == "stat" && !std::exchange(decided, true)) {
+      edit(id, [](BackupRecord& now) {
+        now.state = "deleting";
+        now.note = BackupNote{"no longer needed", "ada", 1};
+      });
+    }
+    return std::nullopt;
+  };
+  harness.pass_ms(kHour);
+  EXPECT_TRUE(decided);
+  EXPECT_EQ(record(id).state, "deleted");
+  EXPECT_THAT(events(id), testing::ElementsAre("backup.deleted"));
+}
+
+TEST_F(KeeperTest, ARecordThatChangedWhileItsArchiveWentIsNotSaidToBeRemoved) {
+  const std::string id = saved();
+  harness.world.refuse = [&](const std::string& call, const std::string&) -> std::optional<Error> {
+    if (call == "remove_archive") edit(id, [](BackupRecord& now) { now.state = "verified"; });
+    return std::nullopt;
+  };
+  ASSERT_TRUE(remove(id, true).ok());
+  ASSERT_TRUE(harness.until([&] { return !stored(id); }));
+  harness.pass_ms(kHour);
+  EXPECT_EQ(record(id).state, "missing") << "which is what it is";
+  EXPECT_EQ(counted().removed, 0);
 }
 
 TEST_F(KeeperTest, WhatASessionRestsOnIsNotRemoved) {
@@ -293,12 +430,91 @@ TEST_F(KeeperTest, AReadingThatFailedOnceIsNoRot) {
   EXPECT_TRUE(events(id).empty());
 }
 
-TEST_F(KeeperTest, AnotherArchiveUnderItsNameIsNoProof) {
+// A node is lost, a pod evicted: as often as that happens.
+TEST_F(KeeperTest, AReadingThatIsCutShortSaysNothingOfTheArchive) {
   const std::string id = saved();
-  harness.world.archives.at(archive(id)).receipt.tree_hash = std::string(64, 'b');
+  for (int i = 1; i <= 3; ++i) {
+    ASSERT_TRUE(verify(id).ok());
+    kill(hung_task());
+    ASSERT_TRUE(harness.until([&] { return counted().drills_failed == i; }));
+  }
   ASSERT_TRUE(verify(id).ok());
-  ASSERT_TRUE(harness.until([&] { return record(id).state == "damaged"; }));
-  EXPECT_THAT(record(id).note->reason, HasSubstr("other files"));
+  ASSERT_TRUE(harness.until([&] { return record(id).verify_asked_at_us == 0; }));
+  EXPECT_EQ(record(id).state, "verified");
+  EXPECT_TRUE(events(id).empty());
+}
+
+TEST_F(KeeperTest, AReadingGivesWayToTheWorkOfItsSession) {
+  const std::string session = harness.create_running();
+  const std::string id = plant(session, kHour);
+  ASSERT_TRUE(verify(id).ok());
+  hung_task();
+  ASSERT_TRUE(harness.backup(session).ok());
+  ASSERT_TRUE(harness.until([&] { return counted().drills_failed == 1; })) << "it would take hours";
+  EXPECT_EQ(harness.operated(session).outcome, OperationOutcome::succeeded);
+  EXPECT_EQ(record(id).state, "verified");
+  ASSERT_TRUE(verify(id).ok());
+  EXPECT_TRUE(harness.until([&] { return record(id).verify_asked_at_us == 0; })) << "it comes again";
+}
+
+TEST_F(KeeperTest, WhatIsRemovedWhileItIsReadGoesAfterTheReading) {
+  const std::string id = saved();
+  ASSERT_TRUE(verify(id).ok());
+  ASSERT_TRUE(harness.until([&] { return !harness.world.tasks.empty(); }));
+  ASSERT_TRUE(remove(id, true).ok());
+  ASSERT_FALSE(harness.world.tasks.empty());
+  while (!harness.world.tasks.empty()) {
+    ASSERT_TRUE(stored(id)) << "it is being read";
+    harness.pass_ms(100);
+  }
+  harness.pass_ms(kHour);
+  EXPECT_EQ(record(id).state, "deleted") << "however well it was read";
+  EXPECT_FALSE(stored(id));
+}
+
+TEST_F(KeeperTest, WhatIsRemovedBeforeItsTurnIsNotRead) {
+  for (const std::string state : {"deleting", "deleted"}) {
+    const std::string first = saved("ada-" + state), second = saved("bob-" + state);
+    ASSERT_TRUE(verify(first).ok());
+    SimTask& reading = hung_task();
+    ASSERT_TRUE(verify(second).ok());
+    harness.pass_ms(kMinute);
+    int read = 0;
+    harness.world.refuse = [&](const std::string& call, const std::string& what) -> std::optional<Error> {
+      if (call == "task_start" && what == second.substr(0, 8)) ++read;
+      if (call != "remove_archive" || state == "deleted") return std::nullopt;
+      return Error{Code::denied, "simulated: under object lock", 0};
+    };
+    ASSERT_TRUE(remove(second, true).ok());
+    ASSERT_TRUE(harness.until([&] { return record(second).state == state; }));
+    kill(reading);
+    ASSERT_TRUE(harness.until([&] { return harness.world.tasks.empty(); }));
+    harness.pass_ms(kMinute);
+    EXPECT_EQ(record(second).state, state);
+    EXPECT_EQ(read, 0) << state;
+    harness.world.refuse = nullptr;
+    harness.pass_ms(kHour);
+    EXPECT_EQ(record(second).state, "deleted");
+  }
+}
+
+TEST_F(KeeperTest, AnotherArchiveUnderItsNameIsNoProof) {
+  struct Row {
+    const char* why;
+    std::function<void(Receipt&)> change;
+  };
+  const std::vector<Row> rows = {
+      {"other files", [](Receipt& read) { read.tree_hash = std::string(64, 'b'); }},
+      {"not the one that was stored", [](Receipt& read) { read.archive_sha256 = std::string(64, 'b'); }},
+      {"another backup's", [](Receipt& read) { read.session_id = "7f000001"; }},
+      {"another backup's", [](Receipt& read) { read.archive = "workspace-7f000001-20250101T000000Z.zip"; }}};
+  for (const Row& row : rows) {
+    const std::string id = saved();
+    row.change(harness.world.archives.at(archive(id)).receipt);
+    ASSERT_TRUE(verify(id).ok());
+    ASSERT_TRUE(harness.until([&] { return record(id).state == "damaged"; })) << row.why;
+    EXPECT_THAT(record(id).note->reason, HasSubstr(row.why));
+  }
 }
 
 TEST_F(KeeperTest, ADrillThatWasCutOffLeavesNothingBehind) {
@@ -361,12 +577,7 @@ TEST_F(KeeperTest, AReadingForADeletedSessionIsNoOrphan) {
 
 TEST_F(KeeperTest, ARestoreOfWhatWasNeverReadAsksForThatFirst) {
   const std::string id = plant("10000001", kHour);
-  BackupRecord unread = record(id);
-  unread.receipt.verified_at_us = 0;
-  Commit commit;
-  commit.partition = documents::backup_partition(id);
-  commit.operations.push_back({StoreOperation::Kind::put, documents::backup_key(id), to_json(unread).dump(), 0});
-  ASSERT_TRUE(harness.world.commit(commit).ok());
+  edit(id, [](BackupRecord& unread) { unread.receipt.verified_at_us = 0; });
   CommandOptions dry;
   dry.dry_run = true;
   EXPECT_EQ(code_of(harness.restore_as_new(record(id), "ada@example.com", dry)), Code::conflict);
@@ -384,12 +595,7 @@ TEST_F(KeeperTest, WhatWasNeverReadIsReadAtOnce) {
   std::vector<std::string> ids;
   for (const char* session : {"10000001", "20000001", "30000001"}) {
     ids.push_back(plant(session, kHour));
-    BackupRecord unread = record(ids.back());
-    unread.receipt.verified_at_us = 0;
-    Commit commit;
-    commit.partition = documents::backup_partition(unread.id);
-    commit.operations.push_back({StoreOperation::Kind::put, documents::backup_key(unread.id), to_json(unread).dump(), 0});
-    ASSERT_TRUE(harness.world.commit(commit).ok());
+    edit(ids.back(), [](BackupRecord& unread) { unread.receipt.verified_at_us = 0; });
   }
   harness.pass_ms(15 * kMinute);
   for (const std::string& id : ids) EXPECT_NE(record(id).last_proven_us, 0) << id;

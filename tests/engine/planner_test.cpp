@@ -5,6 +5,8 @@
 
 #include <functional>
 
+#include "engine/operations.hpp"
+
 namespace roost {
 namespace {
 
@@ -567,14 +569,105 @@ TEST(PlannerRestore, SwapsOnlyAfterItsTasksAreGoneAndALiveLook) {
   EXPECT_EQ(done.kept_volumes[0].volume.uid, "uid-1");
   EXPECT_GT(done.kept_volumes[0].until_us, kNow);
   EXPECT_GT(done.spec_generation, session().spec_generation);
+  EXPECT_TRUE(done.discarded_volumes.empty());
 
   Session unsaved = restoring(OperationStep::swap, false);
   EXPECT_EQ(name(plan_settled(unsaved, k)), "fail") << "what is there was not saved";
   Session stale = restoring(OperationStep::swap);
   stale.operation->receipt->volume_uid = "uid-9";
   EXPECT_EQ(name(plan_settled(stale, k)), "fail");
+  Knowledge other = k;
+  other.workspace->volumes->back().uid = "uid-9";
+  const Step anew = plan_settled(restoring(OperationStep::swap), other);
+  ASSERT_EQ(name(anew), "fail") << "another volume has the name and the token of the one that was filled";
+  EXPECT_EQ(std::get<step::Fail>(anew).next.operation->step, OperationStep::fill);
   k.workspace->generation = 4;
   EXPECT_EQ(name(plan_settled(restoring(OperationStep::swap), k)), "apply") << "a start may be on its way";
+}
+
+TEST(PlannerRestore, WhatIsThereIsSavedOnceNothingRunsAndNothingCanStart) {
+  Knowledge k = known(several());
+  k.task = task(TaskState::none);
+  EXPECT_EQ(name(plan_settled(restoring(OperationStep::backup), k)), "start_task");
+  k.workspace->generation = 4;
+  const Step fence = plan_settled(restoring(OperationStep::backup), k);
+  ASSERT_EQ(name(fence), "apply") << "a start may be on its way";
+  EXPECT_FALSE(std::get<step::Apply>(fence).running);
+  k = known(several(WorkloadState::failed));
+  k.task = task(TaskState::none);
+  k.applied_generation = 5;
+  const Step remains = plan_settled(restoring(OperationStep::backup), k);
+  ASSERT_EQ(name(remains), "remove_workload");
+  EXPECT_EQ(std::get<step::RemoveWorkload>(remains).incarnation, "inc-1");
+}
+
+TEST(PlannerRestore, OfALostVolumeBeginsAndEndsOnlyOnceItsWorkloadIsGone) {
+  for (const OperationStep where : {OperationStep::fill, OperationStep::swap}) {
+    Knowledge k = known(several(WorkloadState::running));
+    k.workspace->volumes->erase(k.workspace->volumes->begin());
+    k.task = task(TaskState::none);
+    k.tasks_removed = k.previous_task_removed = true;
+    EXPECT_EQ(name(plan_settled(restoring(where, false), k)), "remove_workload");
+    k.workspace->workload_state = WorkloadState::stopping;
+    EXPECT_EQ(name(plan_settled(restoring(where, false), k)), "wait");
+    k.workspace->workload_state = WorkloadState::none;
+    EXPECT_EQ(name(plan_settled(restoring(where, false), k)), where == OperationStep::fill ? "start_task" : "update");
+  }
+}
+
+// The task of an attempt that is given up may still run: two must not fill one volume.
+TEST(PlannerRestore, ALaterAttemptBeginsOnceTheEarliersTaskIsGone) {
+  for (const OperationStep where : {OperationStep::backup, OperationStep::fill}) {
+    Session s = restoring(where);
+    s.operation->attempt = 2;
+    Knowledge k = known(several());
+    k.task = task(TaskState::none);
+    EXPECT_EQ(name(plan_settled(s, k)), "remove_tasks");
+    k.previous_task_removed = true;
+    EXPECT_EQ(name(plan_settled(s, k)), "start_task");
+  }
+}
+
+TEST(PlannerRestore, BeginsBySavingWhatIsThere) {
+  Session s = session(Wanted::asleep);
+  s.phase = Phase::asleep;
+  ASSERT_TRUE(operations::begin_restore(s, "0a222222", receipt(true), "token-1", kNow + 1'000'000).ok());
+  EXPECT_EQ(s.operation->step, OperationStep::backup);
+  EXPECT_NE(s.operation->archive, "");
+  EXPECT_NE(s.operation->archive, s.operation->source->archive);
+  s = session(Wanted::asleep);
+  s.phase = Phase::volume_lost;
+  ASSERT_TRUE(operations::begin_restore(s, "0a222222", receipt(true), "token-1", kNow).ok());
+  EXPECT_EQ(s.operation->step, OperationStep::fill) << "nothing is there";
+}
+
+TEST(PlannerRestore, OneThatComesToNothingLeavesItsVolumeToBeRemovedAndNoStartComesLate) {
+  Session s = restoring(OperationStep::fill);
+  operations::cancel(s, "somebody woke it");
+  EXPECT_EQ(s.discarded_volumes, std::vector<Volume>{kTarget});
+  EXPECT_GT(s.spec_generation, session().spec_generation) << "the next apply fences it";
+  ASSERT_EQ(s.retired.size(), 1U);
+  EXPECT_EQ(s.retired[0].operation, "0a111111");
+  EXPECT_EQ(s.volume.uid, "uid-1");
+}
+
+TEST(PlannerRestore, TheNewVolumeHasRoomForWhatTheBackupHolds) {
+  constexpr std::int64_t kGiB = 1 << 30;
+  for (const std::int64_t has : {kGiB, 100 * kGiB}) {
+    Session s = session(Wanted::asleep);
+    s.phase = Phase::asleep;
+    s.volume.size_bytes = has;
+    Receipt source = receipt(true);
+    source.bytes = 40 * kGiB;
+    source.files = 1'000'000;
+    ASSERT_TRUE(operations::begin_restore(s, "0a222222", source, "token-1", kNow).ok());
+    const Volume& target = *s.operation->target;
+    EXPECT_GE(target.size_bytes, has == kGiB ? source.bytes + source.files * 4096 : has);
+    EXPECT_LE(target.size_bytes, 100 * kGiB);
+    EXPECT_EQ(target.size_bytes % kGiB, 0);
+    EXPECT_EQ(target.token, "token-1");
+    EXPECT_EQ(target.uid, "") << "it is not made yet";
+  }
 }
 
 TEST(PlannerRestore, AWorkloadMeansThatWhatIsThereIsSavedAnew) {
@@ -624,6 +717,16 @@ TEST(PlannerVolumes, WhatWasReplacedGoesOnlyAfterItsArchiveWasSeenAndALiveLook) 
   EXPECT_GT(std::get<step::Update>(never).next.kept_volumes.at(0).until_us, kNow) << "its receipt is of another volume";
 }
 
+TEST(PlannerVolumes, AnotherVolumeUnderTheNameOfWhatWasReplacedIsLeftAlone) {
+  Knowledge k = known(several());
+  k.archive = Knowledge::Archive::right;
+  k.archive_name = receipt(true).archive;
+  k.workspace->volumes->front().uid = "uid-9";
+  const Step next = plan(keeping(kNow), k, kNow, {});
+  ASSERT_EQ(name(next), "update");
+  EXPECT_TRUE(std::get<step::Update>(next).next.kept_volumes.empty());
+}
+
 TEST(PlannerVolumes, WhatWasDiscardedGoesOnceALateStartWouldBeRefused) {
   Session s = session(Wanted::asleep);
   s.phase = Phase::asleep;
@@ -660,6 +763,24 @@ TEST(PlannerBackups, OneThatIsDoneIsNotTheEndOfADelete) {
   Step next = plan_settled(s, k);
   ASSERT_EQ(name(next), "update");
   EXPECT_EQ(std::get<step::Update>(next).next.operation->kind, OperationKind::remove);
+}
+
+TEST(PlannerBackups, WhatReadsBackOtherwiseThanItWasWrittenIsMadeAnew) {
+  for (const OperationKind kind : {OperationKind::backup, OperationKind::restore}) {
+    Session s = restoring(kRead);
+    s.operation->kind = kind;
+    Knowledge k = known(several());
+    k.task = task(TaskState::succeeded);
+    k.verified = receipt(true);
+    k.mismatch = "the archive has another size than was written";
+    const Step next = plan_settled(s, k);
+    ASSERT_EQ(name(next), "fail");
+    const Operation& again = *std::get<step::Fail>(next).next.operation;
+    EXPECT_EQ(again.reason, "ReceiptMismatch");
+    EXPECT_EQ(again.step, OperationStep::backup);
+    EXPECT_NE(again.archive, s.operation->archive);
+    EXPECT_FALSE(again.receipt);
+  }
 }
 
 TEST(PlannerBackups, FailuresAreTheOperationsOwnAndHaveAnEnd) {

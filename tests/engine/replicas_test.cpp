@@ -86,6 +86,54 @@ TEST(Replicas, ACommandThatSeemsDoneIsHeldAgainstTheStore) {
   EXPECT_EQ((*documents::decode_session(*stored))->session.wanted, Wanted::running) << "an acknowledged wake is lost";
 }
 
+// A deleted session's backup, and the leader has led for long enough to remove it at once.
+BackupRecord saved(Pair& h) {
+  const std::string id = h.create_running();
+  EXPECT_TRUE(h.remove(id).ok());
+  const auto deleted = h.wait_deleted(id);
+  EXPECT_TRUE(deleted.ok());
+  h.pass_ms(60'000);
+  return h.record(deleted->operation.backup_id);
+}
+Result<BackupRecord> remove_backup(Pair& h, const BackupRecord& backup) {
+  return h.wait<BackupRecord>([&](Done<BackupRecord> done) {
+    h.engine().remove_backup(backup.id, {"ada", "no longer needed", true}, std::move(done));
+  });
+}
+
+TEST(Replicas, ABackupThatIsRemovedWhileAnotherBeginsToRestoreItGoesAfterThat) {
+  Pair h;
+  const BackupRecord backup = saved(h);
+  ASSERT_TRUE(remove_backup(h, backup).ok());
+  // The other one had read the record before.
+  const auto made = h.ask_b<SessionView>(
+      [&](Engine& b, Done<SessionView> done) { b.restore_as_new(backup, backup.user_id, {}, std::move(done)); });
+  ASSERT_TRUE(made.ok()) << made.error().message;
+  const std::string id = (*made)->session.id;
+  ASSERT_TRUE(h.until([&] { return !h.world.tasks.empty(); }));
+  h.simulator.cancel(h.world.tasks.begin()->second.event);
+  h.pass_ms(120'000);
+  ASSERT_EQ(h.world.archives.count(backup.archive), 1U) << "it is being read";
+  h.world.tasks.clear();  // somebody removes the task: another one is started
+  ASSERT_TRUE(h.until([&] { return h.phase(id) == Phase::running; }));
+  h.pass_ms(24LL * 3600 * 1000);
+  EXPECT_EQ(h.world.archives.count(backup.archive), 0U);
+  EXPECT_TRUE(h.world.violations.empty());
+}
+
+// In the store may stand another replica's wish that this one has not heard of.
+TEST(Replicas, WhoDoesNotFollowErasesNothing) {
+  Pair h;
+  const BackupRecord backup = saved(h);
+  h.break_watch();
+  ASSERT_TRUE(h.until([&] { return !h.engine().is_current(); }));
+  ASSERT_TRUE(remove_backup(h, backup).ok());
+  h.pass_ms(60'000);
+  EXPECT_EQ(h.world.archives.count(backup.archive), 1U);
+  h.mend_watch();
+  EXPECT_TRUE(h.until([&] { return h.world.archives.count(backup.archive) == 0; }));
+}
+
 TEST(Replicas, AWatchThatExpiredReadsEverythingAgainAndWhatIsGoneGoes) {
   Pair h;
   const std::string id = h.create_running();

@@ -16,33 +16,30 @@ struct Row {
   bool session_exists;
   bool superseded;
   std::int64_t deleted_after_days;  // of the session, after the backup was made; meaningful where it is gone
-  bool in_use;
-  std::int64_t held_days;  // from now; 0: no hold; -1: without an end
+  std::int64_t held_days;           // from now; 0: no hold; -1: without an end
   bool removed;
   std::int64_t until_days;  // protected_until, after the backup was made; 0: not foreseeable
 };
 
 const Row kRows[] = {
-    {"a new one", "verified", 0, true, true, 0, false, 0, false, 30},
-    {"one day before its time", "verified", 29, true, true, 0, false, 0, false, 30},
-    {"its time is over", "verified", 30, true, true, 0, false, 0, true, 30},
-    {"the newest of a session that lives", "verified", 4000, true, false, 0, false, 0, false, 0},
-    {"the newest of a deleted session", "verified", 30, false, false, 10, false, 0, false, 40},
-    {"the newest of a deleted session, at its end", "verified", 40, false, false, 10, false, 0, true, 40},
-    {"an older one of a deleted session", "verified", 30, false, true, 10, false, 0, true, 30},
-    {"a session deleted long after its last backup", "verified", 399, false, false, 370, false, 0, false, 400},
-    {"held without an end", "verified", 4000, false, false, 0, false, -1, false, 30},
-    {"held for a day more", "verified", 4000, false, true, 0, false, 1, false, 30},
-    {"read by a restore", "verified", 4000, false, true, 0, true, 0, false, 30},
-    {"damaged, with a good one after it", "damaged", 31, true, true, 0, false, 0, true, 30},
-    {"damaged, and nothing better", "damaged", 4000, true, false, 0, false, 0, false, 0},
-    {"damaged, and nothing better, session gone", "damaged", 35, false, false, 10, false, 0, false, 40},
-    {"an attempt under way", "started", 9, true, true, 0, true, 0, false, 7},
-    {"left behind, a good one followed", "started", 8, true, true, 0, false, 0, true, 7},
-    {"left behind, nothing followed", "started", 29, true, false, 0, false, 0, false, 30},
-    {"left behind, nothing followed, for long", "started", 30, true, false, 0, false, 0, true, 30},
-    {"gone already", "deleted", 4000, false, true, 0, false, 0, false, 0},
-    {"being removed", "deleting", 1, true, false, 0, false, -1, true, 0},
+    {"a new one", "verified", 0, true, true, 0, 0, false, 30},
+    {"one day before its time", "verified", 29, true, true, 0, 0, false, 30},
+    {"its time is over", "verified", 30, true, true, 0, 0, true, 30},
+    {"the newest of a session that lives", "verified", 4000, true, false, 0, 0, false, 0},
+    {"the newest of a deleted session", "verified", 30, false, false, 10, 0, false, 40},
+    {"the newest of a deleted session, at its end", "verified", 40, false, false, 10, 0, true, 40},
+    {"an older one of a deleted session", "verified", 30, false, true, 10, 0, true, 30},
+    {"a session deleted long after its last backup", "verified", 399, false, false, 370, 0, false, 400},
+    {"held without an end", "verified", 4000, false, false, 0, -1, false, 30},
+    {"held for a day more", "verified", 4000, false, true, 0, 1, false, 30},
+    {"damaged, with a good one after it", "damaged", 31, true, true, 0, 0, true, 30},
+    {"damaged, and nothing better", "damaged", 4000, true, false, 0, 0, false, 0},
+    {"damaged, and nothing better, session gone", "damaged", 35, false, false, 10, 0, false, 40},
+    {"left behind, a good one followed", "started", 8, true, true, 0, 0, true, 7},
+    {"left behind, nothing followed", "started", 29, true, false, 0, 0, false, 30},
+    {"left behind, nothing followed, for long", "started", 30, true, false, 0, 0, true, 30},
+    {"gone already", "deleted", 4000, false, true, 0, 0, false, 0},
+    {"being removed", "deleting", 1, true, false, 0, -1, true, 0},
 };
 
 TEST(Retention, WhatAnOperationReadsOrAKeptVolumeRestsOnIsInUse) {
@@ -71,7 +68,7 @@ TEST(Retention, EveryRule) {
     if (!row.session_exists) record.session_deleted_at_us = kMade + row.deleted_after_days * kDay;
     if (row.held_days != 0) record.hold = BackupHold{row.held_days < 0 ? 0 : now + row.held_days * kDay, "why", "who", now};
     if (record.state == "deleting") record.note = BackupNote{"asked for", "who", now};
-    const BackupJudgement judged = judge_backup(record, {row.session_exists, row.superseded, row.in_use}, now, RetentionPolicy{});
+    const BackupJudgement judged = judge_backup(record, {row.session_exists, row.superseded}, now, RetentionPolicy{});
     EXPECT_EQ(judged.remove, row.removed);
     EXPECT_EQ(judged.protected_until_us, row.until_days == 0 ? 0 : kMade + row.until_days * kDay);
     EXPECT_EQ(judged.reason.empty(), !row.removed);
@@ -83,13 +80,13 @@ TEST(Retention, OneOfTheScheduleGoesSoonerOnceALaterOneStandsInForIt) {
   record.state = "verified";
   record.trigger = "schedule";
   record.created_at_us = kMade;
-  EXPECT_FALSE(judge_backup(record, {true, true, false}, kMade + 7 * kDay - 1, {}).remove);
-  EXPECT_TRUE(judge_backup(record, {true, true, false}, kMade + 7 * kDay, {}).remove);
-  EXPECT_FALSE(judge_backup(record, {true, false, false}, kMade + 4'000 * kDay, {}).remove) << "nothing stands in for it";
+  EXPECT_FALSE(judge_backup(record, {true, true}, kMade + 7 * kDay - 1, {}).remove);
+  EXPECT_TRUE(judge_backup(record, {true, true}, kMade + 7 * kDay, {}).remove);
+  EXPECT_FALSE(judge_backup(record, {true, false}, kMade + 4'000 * kDay, {}).remove) << "nothing stands in for it";
   record.session_deleted_at_us = kMade + 10 * kDay;
-  EXPECT_FALSE(judge_backup(record, {false, false, false}, kMade + 39 * kDay, {}).remove) << "the newest of a deleted session";
+  EXPECT_FALSE(judge_backup(record, {false, false}, kMade + 39 * kDay, {}).remove) << "the newest of a deleted session";
   record.trigger = "request";
-  EXPECT_FALSE(judge_backup(record, {true, true, false}, kMade + 29 * kDay, {}).remove) << "somebody asked for it";
+  EXPECT_FALSE(judge_backup(record, {true, true}, kMade + 29 * kDay, {}).remove) << "somebody asked for it";
 }
 
 TEST(Retention, AHoldEnds) {
@@ -108,8 +105,8 @@ TEST(Retention, AMissingOneIsRememberedFromWhenThatWasSeen) {
   record.state = "missing";
   record.created_at_us = kMade;
   record.note = BackupNote{"gone", "keeper", kMade + 50 * kDay};
-  EXPECT_FALSE(judge_backup(record, {true, false, false}, kMade + 79 * kDay, {}).remove);
-  EXPECT_TRUE(judge_backup(record, {true, false, false}, kMade + 80 * kDay, {}).remove);
+  EXPECT_FALSE(judge_backup(record, {true, false}, kMade + 79 * kDay, {}).remove);
+  EXPECT_TRUE(judge_backup(record, {true, false}, kMade + 80 * kDay, {}).remove);
 }
 
 TEST(Retention, OneThatLeftFilesOutStandsInForNoWholeOne) {

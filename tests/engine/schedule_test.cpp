@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <utility>
 
 #include "engine/harness.hpp"
 #include "engine/operations.hpp"
@@ -464,6 +465,29 @@ TEST_F(ScheduleTest, ACrashOrAnotherLeaderBeginsNothingTwice) {
   h.pass_ms(5 * kHourMs);
   EXPECT_EQ(made(id), 1U);
   EXPECT_EQ(session(id).operation->id, operation);
+}
+
+// Another leader has just made one, and this one has not heard of it.
+TEST_F(ScheduleTest, IsDecidedOnTheDocumentAsItIsWhenItIsWritten) {
+  const std::string id = h.create_running();
+  ASSERT_TRUE(put_to_sleep(id));
+  const std::string last = id + "-20251113T021320Z";
+  bool begins = false;
+  h.replica->on_call = [&] {
+    if (std::exchange(begins, true)) return;
+    Session next = session(id);
+    next.last_backup = {last, h.simulator.wall_us(), false, next.wake_count};
+    Commit commit;
+    commit.partition = documents::partition(id);
+    commit.operations.push_back(
+        {StoreOperation::Kind::put, documents::session_key(id), documents::encode(next, h.view(id)->commits), 0});
+    EXPECT_TRUE(h.world.commit(commit).ok());
+  };
+  h.pass_ms(3 * kHourMs);
+  EXPECT_TRUE(begins);
+  EXPECT_EQ(session(id).last_backup.id, last);
+  EXPECT_EQ(counted().started, 0);
+  EXPECT_EQ(made(id), 0U);
 }
 
 TEST_F(ScheduleTest, MakesAnewWhatIsNoLongerGood) {

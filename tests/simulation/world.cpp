@@ -562,6 +562,7 @@ Status World::task_remove(const std::string& id, const std::string& operation, s
 }
 
 Result<BackupStorage::Object> World::stat(const std::string& name) {
+  if (auto error = refused("stat", name)) return *std::move(error);
   auto it = archives.find(name);
   if (it == archives.end()) {
     asked_missing_.insert(name);
