@@ -59,10 +59,13 @@ def test_an_upgrade_with_100_workspaces_restarts_none_of_them(build, namespace):
 
 @contextlib.contextmanager
 def taken_over(build, namespace, first, proxy):
-    """Pauses `first`, whose last call is held on its way, and starts a second roostd over what its store holds."""
+    """Pauses `first`, whose last call is held on its way, and starts a second roostd over what its store holds: in Redis the same
+    store, else a copy of it."""
     os.kill(first.process.pid, signal.SIGSTOP)
     second = ClusterDaemon(build, namespace)
     shutil.copytree(first.directory / "data", second.directory / "data", dirs_exist_ok=True)
+    if second.redis:
+        second.environment["ROOST_STORE__CONFIG"] = first.environment["ROOST_STORE__CONFIG"]
     try:
         with second:
             yield second
@@ -76,8 +79,8 @@ def pods_that_start(namespace, uuid):
 
 @pytest.mark.parametrize("late, then", [("sleep", "wake"), ("wake", "sleep")])
 def test_a_paused_leaders_late_call_is_refused(build, namespace, late, then):
-    """Its write left before the pause and arrives after another has led, finished the step, and gone on. (It stays paused: the store
-    that it has to itself here, as no replica has, would let it lead.)"""
+    """Its write left before the pause and arrives after another has led, finished the step, and gone on. (It stays paused: the file
+    that it has to itself, as no replica has, would let it lead.)"""
     phase = {"sleep": "asleep", "wake": "running"}
     with FaultProxy(namespace.cluster) as proxy, ClusterDaemon(build, namespace, kubeconfig=proxy.kubeconfig) as first:
         uuid = first.create()

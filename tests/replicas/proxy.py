@@ -8,12 +8,13 @@ import time
 
 class FaultProxy:
     """Use as a context manager. `mode`: "pass"; "refuse" (hangs up on whoever comes); "delay" (each piece waits `delay_s`);
-    "swallow" (bytes go nowhere, connections stay open); "truncate" (of the next answer only the first bytes arrive, then it is cut)."""
+    "swallow" (bytes go nowhere, connections stay open); "truncate" (of the next answer only the first bytes arrive, then it is cut).
+    `modes`: another one for whoever comes from that address."""
 
     def __init__(self, upstream_port, seed=1):
-        self.upstream_port, self.mode, self.delay_s = upstream_port, "pass", 0.05
+        self.upstream_port, self.mode, self.modes, self.delay_s = upstream_port, "pass", {}, 0.05
         self.chance = random.Random(seed)
-        self.lock, self.open = threading.Lock(), set()
+        self.lock, self.open = threading.Lock(), {}  # whatever is open, and from which address the client came
         self.truncated = self.cuts = 0
 
     def __enter__(self):
@@ -28,9 +29,12 @@ class FaultProxy:
         self.listener.close()
         self.cut()
 
-    def cut(self):
+    def cut(self, origin=None):
+        """Ends what is open, or only what came from an address."""
         with self.lock:
-            victims, self.open = self.open, set()
+            victims = [one for one, came in self.open.items() if origin in (None, came)]
+            for one in victims:
+                del self.open[one]
         self.cuts += len(victims)
         for one in victims:
             self.end(one)
@@ -45,11 +49,11 @@ class FaultProxy:
     def accept(self):
         while True:
             try:
-                client, _ = self.listener.accept()
+                client, (origin, _) = self.listener.accept()
             except OSError:
                 return
             try:
-                if self.mode == "refuse":
+                if self.modes.get(origin, self.mode) == "refuse":
                     raise OSError("told to refuse")
                 server = socket.create_connection(("127.0.0.1", self.upstream_port), timeout=5)
             except OSError:
@@ -57,14 +61,14 @@ class FaultProxy:
                 continue
             server.settimeout(None)
             with self.lock:
-                self.open |= {client, server}
+                self.open.update({client: origin, server: origin})
             for source, sink, answers in ((client, server, False), (server, client, True)):
-                threading.Thread(target=self.copy, args=(source, sink, answers), daemon=True).start()
+                threading.Thread(target=self.copy, args=(source, sink, origin, answers), daemon=True).start()
 
-    def copy(self, source, sink, answers):
+    def copy(self, source, sink, origin, answers):
         try:
             while piece := source.recv(16384):
-                mode = self.mode
+                mode = self.modes.get(origin, self.mode)
                 if mode == "delay":
                     time.sleep(self.delay_s)
                 if mode == "swallow":
@@ -79,4 +83,5 @@ class FaultProxy:
         for one in (source, sink):
             self.end(one)
         with self.lock:
-            self.open -= {source, sink}
+            for one in (source, sink):
+                self.open.pop(one, None)

@@ -78,7 +78,8 @@ sdk::Failure failure(const ServerError& error, const std::string& where) {
 
 bool look_elsewhere(const ServerError& error) {
   const std::string word = error.word();
-  return word == "READONLY" || word == "MASTERDOWN" || word == "LOADING" || word == "UNBLOCKED" || word == "NOAUTH";
+  return word == "READONLY" || word == "MASTERDOWN" || word == "LOADING" || word == "UNBLOCKED" || word == "NOAUTH" ||
+         word == "NOREPLICAS";
 }
 
 }  // namespace roost::store_redis

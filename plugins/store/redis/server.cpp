@@ -17,6 +17,7 @@ constexpr milliseconds kConnectTime{3'000};   // to one address
 constexpr milliseconds kSentinelTime{1'000};  // to one Sentinel
 constexpr milliseconds kMargin{100};          // that WAIT ends before the call does
 constexpr milliseconds kWaitTime{1'000};      // for replicas, before it is looked which there still are
+constexpr milliseconds kLookTime{250};        // between two looks for replicas that are missing
 
 // There is another master now; the one that was asked may not know it yet.
 struct Moved : sdk::Failure {
@@ -272,6 +273,19 @@ void Server::inspect(const Until& until) {
   give(std::move(connection));
 }
 
+// Where replicas were missing at the last look: after a failover they come within a moment, long before the next check.
+void Server::look_for_replicas(const Until& until) {
+  if (present_replicas_ >= required_replicas_) return;
+  const std::unique_lock looking(look_mutex_, std::try_to_lock);
+  if (!looking.owns_lock() || Until::Clock::now() < last_look_ + kLookTime) return;
+  last_look_ = Until::Clock::now();
+  try {
+    inspect(until);
+  } catch (const sdk::Failure& e) {
+    log_.debug(e.what());
+  }
+}
+
 void Server::refuse_if_not_durable() const {
   {
     const std::lock_guard lock(state_mutex_);
@@ -379,6 +393,7 @@ Reply Server::write(const Script& script, const Invoke& invoke, Until until) {
   for (int attempt = 0;; ++attempt) {
     if (uncertain.empty()) {
       until.check();
+      look_for_replicas(until);
       refuse_if_not_durable();
     } else {
       until.pause(backoff(attempt));

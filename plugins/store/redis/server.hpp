@@ -60,6 +60,7 @@ class Server {
   void check_durability(Connection& connection, const Until& until);
   void recount(Connection& connection, const Until& until);
   [[nodiscard]] int count_required(const Connection& connection, const Names& connected, const Until& until);
+  void look_for_replicas(const Until& until);
   void refuse_if_not_durable() const;
   void confirm(const Until& until);
   [[nodiscard]] std::string shortfall(const Reply& waited, int replicas) const;
@@ -78,6 +79,9 @@ class Server {
   std::optional<Address> master_;
 
   std::timed_mutex fit_mutex_;  // held while a server is being checked
+
+  std::mutex look_mutex_;  // held while somebody looks for missing replicas
+  Until::Clock::time_point last_look_;
 
   mutable std::mutex state_mutex_;
   std::string fit_run_id_;     // the server that was checked last

@@ -160,6 +160,31 @@ TEST_F(Failover, With_a_replica_down_the_rest_goes_on_and_with_all_down_nothing_
   EXPECT_TRUE(recovers(*store));
 }
 
+TEST_F(Failover, Replicas_that_are_back_are_seen_by_the_next_change_long_before_the_next_check) {
+  Json settings = by_sentinel();
+  settings.set("check_interval_ms", 3'600'000);
+  const auto store = open(settings);
+  ASSERT_TRUE(store->opened().ok()) << store->opened().error().message;
+  servers_[1]->kill();
+  servers_[2]->kill();
+  CallOptions options;
+  options.timeout_ms = 1'500;
+  ASSERT_TRUE(eventually([&] { return code(store->commit("p", {}, {put("a", "2")}, options)) == Code::unavailable; }));
+  servers_[2]->start();
+  EXPECT_TRUE(recovers(*store));
+}
+
+TEST_F(Failover, A_master_that_takes_no_changes_for_want_of_replicas_is_asked_for_anew) {
+  Json settings = by_sentinel();
+  settings.set("wait_replicas", 0).set("check_interval_ms", 3'600'000);
+  const auto store = open(settings);
+  ASSERT_TRUE(store->opened().ok()) << store->opened().error().message;
+  ASSERT_NO_FATAL_FAILURE(part_from_the_first());
+  ASSERT_EQ(servers_[0]->cli({"CONFIG", "SET", "min-replicas-to-write", "1"}), "OK");
+  EXPECT_TRUE(recovers(*store));
+  EXPECT_TRUE(second_has("recovered"));
+}
+
 TEST_F(Failover, With_all_asked_for_one_replica_down_stops_changes_until_it_is_back) {
   Json settings = by_sentinel();
   settings.set("wait_replicas", "all");
