@@ -113,4 +113,7 @@ def test_kill_9_at_random_moments_and_everything_converges(daemon, seed):
     wait_for(lambda: pods() == sorted(u for u, phase in listed.items() if phase == "running"), what="one pod for each running session")
     for kind, prefix in (("persistentvolumeclaims", "pvc-"), ("deployments", "user-"), ("services", "user-"), ("ingresses", "user-")):
         names = {i["metadata"]["name"] for i in space.list(kind, "app.kubernetes.io/managed-by=roost")}
-        assert names == {f"{prefix}{uuid}" for uuid in listed}, "no orphan, none missing"
+        # One that was put to sleep between its claim and its first start has the claim alone, until it is woken.
+        needed = {uuid for uuid, phase in listed.items() if kind == "persistentvolumeclaims" or phase == "running"}
+        assert names <= {f"{prefix}{uuid}" for uuid in listed}, f"orphans among the {kind}"
+        assert names >= {f"{prefix}{uuid}" for uuid in needed}, f"missing among the {kind}"
