@@ -118,7 +118,7 @@ Status begin_backup(Session& session, const std::string& id, const std::string& 
 }
 
 Status refuse_source(const BackupRecord& backup) {
-  if (backup.state == "verified") return {};
+  if (backup.state == "verified" && backup.receipt.verified_at_us > 0) return {};
   return Error{Code::conflict, "backup " + backup.id + " is " + backup.state + ": only a verified one is restored", 0};
 }
 

@@ -628,6 +628,16 @@ TEST(PlannerRestore, ALaterAttemptBeginsOnceTheEarliersTaskIsGone) {
   }
 }
 
+TEST(PlannerRestore, OnlyOneThatWasReadBackIsASource) {
+  BackupRecord backup;
+  backup.state = "verified";
+  EXPECT_FALSE(operations::refuse_source(backup).ok()) << "nobody read it back";
+  backup.receipt.verified_at_us = 1;
+  EXPECT_TRUE(operations::refuse_source(backup).ok());
+  backup.state = "damaged";
+  EXPECT_FALSE(operations::refuse_source(backup).ok());
+}
+
 TEST(PlannerRestore, BeginsBySavingWhatIsThere) {
   Session s = session(Wanted::asleep);
   s.phase = Phase::asleep;
