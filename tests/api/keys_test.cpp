@@ -5,12 +5,12 @@
 namespace roost::api {
 namespace {
 
-KeySpec spec(std::string name, std::string_view key, std::vector<std::string> scopes, std::string user = {}) {
+KeySpec key_spec(std::string name, std::string_view key, std::vector<std::string> scopes, std::string user = {}) {
   return {std::move(name), to_hex(sha256(key)), std::move(scopes), std::move(user)};
 }
 
 TEST(KeyRing, FindsEachKeyAndNothingElse) {
-  const auto ring = KeyRing::make({spec("a", "key-a", {"read"}), spec("b", "key-b", {"read", "admin"}, "u")}, {});
+  const auto ring = KeyRing::make({key_spec("a", "key-a", {"read"}), key_spec("b", "key-b", {"read", "admin"}, "u")}, {});
   ASSERT_TRUE(ring.ok());
   ASSERT_TRUE((*ring)->find("key-a"));
   EXPECT_EQ((*ring)->find("key-a")->name, "a");
@@ -22,8 +22,8 @@ TEST(KeyRing, FindsEachKeyAndNothingElse) {
 }
 
 TEST(KeyRing, WhatAThreadRemembersIsOfThisRingAndThisKeyOnly) {
-  const auto first = *KeyRing::make({spec("a", "key-a", {"read"}), spec("b", "key-b", {"admin"})}, {});
-  const auto second = *KeyRing::make({spec("c", "key-a", {"admin"})}, {});
+  const auto first = *KeyRing::make({key_spec("a", "key-a", {"read"}), key_spec("b", "key-b", {"admin"})}, {});
+  const auto second = *KeyRing::make({key_spec("c", "key-a", {"admin"})}, {});
   for (int i = 0; i < 3; ++i) {
     EXPECT_EQ(first->find("key-a")->name, "a");
     EXPECT_EQ(first->find("key-a")->name, "a");
@@ -36,7 +36,7 @@ TEST(KeyRing, WhatAThreadRemembersIsOfThisRingAndThisKeyOnly) {
 
 TEST(KeyRing, AWiderScopeContainsTheNarrowerOnes) {
   const auto ring =
-      KeyRing::make({spec("r", "r", {"read"}), spec("s", "s", {"sessions"}), spec("a", "a", {"admin", "read"})}, {});
+      KeyRing::make({key_spec("r", "r", {"read"}), key_spec("s", "s", {"sessions"}), key_spec("a", "a", {"admin", "read"})}, {});
   ASSERT_TRUE(ring.ok());
   const auto may = [&](std::string_view key, Scope scope) { return (*ring)->find(key)->may(scope); };
   EXPECT_TRUE(may("r", Scope::read) && !may("r", Scope::sessions) && !may("r", Scope::admin));
@@ -56,11 +56,11 @@ TEST(KeyRing, RefusesKeysThatCannotBeMeant) {
     const auto ring = KeyRing::make(keys, {});
     return ring.ok() ? std::string() : ring.error().message;
   };
-  EXPECT_NE(error({spec("", "k", {"read"})}).find("no name"), std::string::npos);
-  EXPECT_NE(error({spec("n", "k", {})}).find("no scopes"), std::string::npos);
-  EXPECT_NE(error({spec("n", "k", {"write"})}).find("unknown scope"), std::string::npos);
-  EXPECT_NE(error({spec("n", "k", {"read"}), spec("n", "l", {"read"})}).find("two API keys"), std::string::npos);
-  EXPECT_NE(error({spec("n", "k", {"read"}), spec("m", "k", {"admin"})}).find("same as another"), std::string::npos);
+  EXPECT_NE(error({key_spec("", "k", {"read"})}).find("no name"), std::string::npos);
+  EXPECT_NE(error({key_spec("n", "k", {})}).find("no scopes"), std::string::npos);
+  EXPECT_NE(error({key_spec("n", "k", {"write"})}).find("unknown scope"), std::string::npos);
+  EXPECT_NE(error({key_spec("n", "k", {"read"}), key_spec("n", "l", {"read"})}).find("two API keys"), std::string::npos);
+  EXPECT_NE(error({key_spec("n", "k", {"read"}), key_spec("m", "k", {"admin"})}).find("same as another"), std::string::npos);
   EXPECT_NE(error({KeySpec{"n", "abc", {"read"}, ""}}).find("64 hex digits"), std::string::npos);
 }
 

@@ -32,6 +32,7 @@ def whole_life(daemon):
     return uuid
 
 
+@pytest.mark.alone
 def test_the_api_server_is_killed_in_the_middle(daemon):
     chaos = Chaos(daemon, seed=7)
 
@@ -63,6 +64,7 @@ def test_a_life_among_failing_answers(build, namespace, proxy, methods, fault, t
 GONE = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"}}
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("fault", [{"do": "event", "body": GONE}, {"do": "answer", "status": 410, "reason": "Expired"}], ids=["event", "answer"])
 def test_an_expired_watch_is_listed_again(build, namespace, proxy, fault):
     """What nobody watched is seen, though the server no longer has the version that any watch would go on from."""

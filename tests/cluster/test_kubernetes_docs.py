@@ -29,6 +29,7 @@ def shell(cluster, tmp_path):
     return run
 
 
+@pytest.mark.alone  # the page's namespace, `roost`
 def test_its_commands_run(cluster, shell):
     blocks = re.findall(r"```bash run\n(.*?)```", PAGE, re.S)
     assert len(blocks) >= 5

@@ -9,7 +9,7 @@ namespace {
 constexpr std::int64_t kDay = 24LL * 3600 * 1'000'000;
 constexpr std::int64_t kMade = 1'000 * kDay;
 
-struct Row {
+struct RetentionRow {
   const char* what;
   const char* state;
   std::int64_t age_days;
@@ -21,7 +21,7 @@ struct Row {
   std::int64_t until_days;  // protected_until, after the backup was made; 0: not foreseeable
 };
 
-const Row kRows[] = {
+const RetentionRow kRows[] = {
     {"a new one", "verified", 0, true, true, 0, 0, false, 30},
     {"one day before its time", "verified", 29, true, true, 0, 0, false, 30},
     {"its time is over", "verified", 30, true, true, 0, 0, true, 30},
@@ -58,7 +58,7 @@ TEST(Retention, WhatAnOperationReadsOrAKeptVolumeRestsOnIsInUse) {
 }
 
 TEST(Retention, EveryRule) {
-  for (const Row& row : kRows) {
+  for (const RetentionRow& row : kRows) {
     SCOPED_TRACE(row.what);
     const std::int64_t now = kMade + row.age_days * kDay;
     BackupRecord record;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -19,6 +20,7 @@ namespace roost::backup_test {
 
 inline constexpr const char* kS3AccessKey = "AKIAROOSTTEST";
 inline constexpr const char* kS3SecretKey = "roost-test-secret";
+inline constexpr std::uint64_t kMiB = 1u << 20;
 
 // One running server; ends with the test program.
 struct S3Server {

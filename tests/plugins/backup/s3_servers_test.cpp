@@ -14,8 +14,6 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr std::uint64_t kMiB = 1u << 20;
-
 std::string why(const Status& status) { return status.ok() ? std::string() : status.error().message; }
 
 class S3Servers : public ::testing::TestWithParam<std::string> {

@@ -13,8 +13,6 @@ class ComputeSuite : public ComputeFixture, public testing::WithParamInterface<Q
   }
 };
 
-constexpr const char* kId = "0a1b2c3d";
-
 TEST_P(ComputeSuite, AWorkspaceOfWhichNothingExistsIsNotAnError) {
   const auto seen = client_->observe(kId);
   ASSERT_TRUE(seen.ok()) << seen.error().message;

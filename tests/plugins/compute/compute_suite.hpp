@@ -12,6 +12,8 @@
 
 namespace roost::test {
 
+inline constexpr const char* kId = "0a1b2c3d";  // of the session that a test needs
+
 struct Quirks {
   std::string name;
   std::string manifest;

@@ -7,7 +7,6 @@
 namespace roost::test {
 namespace {
 
-constexpr const char* kId = "0a1b2c3d";
 constexpr const char* kOperation = "0badcafe";
 
 class ComputeTasks : public ComputeFixture, public testing::WithParamInterface<Quirks> {

@@ -19,7 +19,6 @@ namespace roost::test {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr const char* kId = "0a1b2c3d";
 
 // A TCP listener on every address of this machine.
 class Listener {

@@ -20,7 +20,6 @@ namespace roost::test {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr const char* kId = "0a1b2c3d";
 
 class ComputeProcess : public ComputeFixture {
  protected:
