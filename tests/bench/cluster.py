@@ -310,7 +310,7 @@ def life(cluster, build):
             list(pool.map(lambda u: daemon.delete(f"/session/{u}", headers={"Prefer": "respond-async"}), uuids))
         wait_for(lambda: daemon.get("/sessions?limit=1").json["count"] == 0, 7200, "the deletes")
         note(f"delete with backup and verification: {SESSIONS} in {time.perf_counter() - began:.0f} s")
-        left_over(space)
+        left_over(daemon, uuids)
 
 
 def remains(space):
@@ -322,11 +322,17 @@ def remains(space):
     return wrong, f"of sessions {own}, of tasks {({k: len(v) for k, v in tasks.items()})}, of them of copies {copying}"
 
 
-def left_over(space):
+def left_over(daemon, uuids):
+    space = daemon.namespace
     with contextlib.suppress(AssertionError):  # the garbage collector comes a moment after what owned a thing
         wait_for(lambda: remains(space)[0] == 0, 120)
     wrong, what = remains(space)
     note(f"left: {what}")
+    missing = set(uuids) - {job["metadata"]["labels"].get("session-uuid") for job in space.list("jobs")}
+    if missing:
+        log = (daemon.directory / "roostd.log").read_text(errors="replace").splitlines()
+        said = [line for line in log if any(uuid in line for uuid in missing)]
+        note(f"no Job reports for {sorted(missing)}; of these the log says:\n" + "\n".join(said[-200:]))
     row(f"left over of {SESSIONS} deleted sessions (but one Job each that reports for a day)", str(wrong), "0", wrong == 0)
 
 
