@@ -313,7 +313,7 @@ void Keeper::judge(const VisitPointer& visit, const BackupRecord& found, std::in
   facts.session_exists = deleted_at_us == 0;
   facts.superseded = is_superseded(record, visit->of_session(record.session_id));
   const BackupJudgement judged = judge_backup(record, facts, context_.wall_us(), catalogue_.policy());
-  if (judged.remove) return begin_removal(visit, found, judged.reason);
+  if (judged.remove) return judge_again(visit, found, record);
   if (deleted_at_us == found.session_deleted_at_us && judged.protected_until_us == found.protected_until_us)
     return judge_next(visit);
   const auto change = [deleted_at_us, until_us = judged.protected_until_us](BackupRecord& now) -> std::optional<Error> {
@@ -325,6 +325,17 @@ void Keeper::judge(const VisitPointer& visit, const BackupRecord& found, std::in
 }
 
 // ---- removal ------------------------------------------------------------------------------------------------------------
+
+// What stood in for it when the visit read the records may be found damaged, or be removed, by now: the store has to say so too.
+void Keeper::judge_again(const VisitPointer& visit, const BackupRecord& found, const BackupRecord& record) {
+  catalogue_.of_session(record.session_id, [this, visit, found, record](const Result<std::vector<BackupRecord>>& now) {
+    if (!now) return judge_next(visit);
+    const BackupFacts facts{record.session_deleted_at_us == 0, is_superseded(record, *now)};
+    const BackupJudgement judged = judge_backup(record, facts, context_.wall_us(), catalogue_.policy());
+    if (!judged.remove) return judge_next(visit);
+    begin_removal(visit, found, judged.reason);
+  });
+}
 
 // Decided on what was judged: where that changed, or somebody holds it or begins to rest on it, the next visit judges anew.
 void Keeper::begin_removal(const VisitPointer& visit, const BackupRecord& record, const std::string& reason) {

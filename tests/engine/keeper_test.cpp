@@ -311,6 +311,20 @@ TEST_F(KeeperTest, WhatChangedSinceItWasJudgedIsNotRemovedOnThat) {
   }
 }
 
+TEST_F(KeeperTest, WhatStandsInForABackupIsLookedAtOnceMoreBeforeThatIsRemoved) {
+  const std::string newer = saved(), session = newer.substr(0, 8), older = plant(session, 20 * kHour);
+  bool changed = false;
+  // The visit has read the records, and asks when the session was deleted to judge the older one.
+  harness.replica->on_get = [&](const std::string& key) {
+    if (key == documents::tombstone_key(session) && !std::exchange(changed, true))
+      edit(newer, [](BackupRecord& now) { now.state = "damaged"; });
+  };
+  harness.pass_ms(kHour);
+  EXPECT_TRUE(changed);
+  EXPECT_TRUE(stored(older)) << "it is the only good one";
+  EXPECT_EQ(record(older).state, "verified");
+}
+
 TEST_F(KeeperTest, WhatAKeptVolumeRestsOnIsNotRemovedByRetention) {
   const std::string session = harness.create_running();
   ASSERT_TRUE(harness.sleep(session).ok());
