@@ -10,6 +10,7 @@ using documents::StoredMessage;
 
 namespace {
 constexpr std::uint32_t kMessagesPage = 256;
+constexpr int kHistoryMost = 1001;  // the largest page of the API, and one more that tells whether others follow
 
 Error no_message(const std::string& id, const std::string& message_id) {
   return {Code::not_found, "session " + id + " has no message " + message_id, 0};
@@ -402,7 +403,7 @@ void Chat::ack(const std::string& id, const std::string& message_id, std::string
 // ---- history ----------------------------------------------------------------------------------------------------------
 
 void Chat::history(const std::string& id, const std::string& after, int limit, Done<std::vector<Message>> done) {
-  const auto most = static_cast<std::uint32_t>(std::clamp(limit, 1, 1000));
+  const auto most = static_cast<std::uint32_t>(std::clamp(limit, 1, kHistoryMost));
   const std::string partition = documents::partition(id);
   auto from = [after](const std::string& prefix) { return after.empty() ? std::string() : prefix + after; };
   // The queue first: a message on its way from there to the history is then seen at least once.

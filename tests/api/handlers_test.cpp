@@ -1,5 +1,6 @@
 // The handlers beyond the guide's bodies: refusals, preconditions, delete, chat, events.
 #include "api/api_fixture.hpp"
+#include "engine/documents.hpp"
 
 namespace roost::api {
 namespace {
@@ -275,6 +276,35 @@ TEST_F(HandlersTest, MessagesAreClaimedInOrderAndKeptWithTheirReplies) {
   EXPECT_EQ(page["messages"].items().size(), 2u);
   const Json rest = get(base + "?after=" + page["next_after"].as_string()).json();
   EXPECT_EQ(rest["messages"].items().size(), 1u);
+  EXPECT_TRUE(rest["next_after"].is_null());
+}
+
+TEST_F(HandlersTest, TheLargestPageOfMessagesSaysWhetherMoreFollow) {
+  const std::string id = create(), base = "/session/" + id + "/messages?limit=1000";
+  Commit commit{documents::partition(id), {}, {}};
+  const auto add = [&](int number) {
+    documents::StoredMessage stored;
+    stored.message.text = std::to_string(number);
+    stored.message.state = MessageState::answered;
+    char digits[17];
+    std::snprintf(digits, sizeof digits, "%016x", static_cast<unsigned>(number));
+    commit.operations.push_back(
+        {StoreOperation::Kind::put, documents::history_prefix(id) + digits, documents::encode(stored), 0});
+  };
+  for (int number = 1; number <= 1000; ++number) add(number);
+  ASSERT_TRUE(world.commit(commit).ok());
+  const Json all = get(base).json();
+  EXPECT_EQ(all["messages"].items().size(), 1000u);
+  EXPECT_TRUE(all["next_after"].is_null());
+  commit.operations.clear();
+  add(1001);
+  ASSERT_TRUE(world.commit(commit).ok());
+  const Json page = get(base).json();
+  EXPECT_EQ(page["messages"].items().size(), 1000u);
+  ASSERT_EQ(page["next_after"].as_string(), "00000000000003e8");
+  const Json rest = get(base + "&after=" + page["next_after"].as_string()).json();
+  ASSERT_EQ(rest["messages"].items().size(), 1u);
+  EXPECT_EQ(rest["messages"].items()[0]["message"].as_string(), "1001");
   EXPECT_TRUE(rest["next_after"].is_null());
 }
 
