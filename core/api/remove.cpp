@@ -131,23 +131,13 @@ void Api::Impl::answer_removing(const std::string& id, const Operation& operatio
 void Api::Impl::operation(const Request& request, const Responder& respond, const PrincipalView& who) {
   const std::string id = request.parameters[0];
   if (!valid_session_id(id)) return respond(http::problem(404, "that is not an operation's id: it has 8 digits, 0-9 and a-f"));
-  engine_.find_operation(id, [this, id, respond, who](Result<Json> found) {
+  engine_.find_operation(id, [id, respond, who](const Result<Json>& found) {
     if (!found.ok()) return respond(found.error().code == Code::not_found ? no_operation(id) : failure(found.error()));
     auto operation = operation_from_json(*found);
     if (!operation.ok()) return respond(failure(operation.error()));
-    const std::string session_id = (*found)["session_id"].as_string();
-    Json body = operation_json(session_id, *operation).set("progress", (*found)["progress"]);
-    const auto answer = [id, session_id, respond, who, body = std::move(body)](const std::string& user) {
-      respond(who->sees(user) ? http::Response::json(200, body) : no_operation(id));
-    };
-    if (const SessionView view = engine_.reads().find(session_id)) return answer(view->session.user_id);
-    if (who->user.empty()) return answer("");
-    engine_.find_tombstone(session_id, [id, respond, answer](Result<Tombstone> tombstone) {
-      if (tombstone.ok())
-        answer(tombstone->user_id);
-      else
-        respond(no_operation(id));
-    });
+    if (!who->sees((*found)["user_id"].as_string())) return respond(no_operation(id));
+    Json body = operation_json((*found)["session_id"].as_string(), *operation).set("progress", (*found)["progress"]);
+    respond(http::Response::json(200, body));
   });
 }
 

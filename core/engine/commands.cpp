@@ -37,10 +37,28 @@ Status refuse_unnamed_losses(const Session& session) {
                0};
 }
 
-Json operation_json(const Operation& operation, const std::string& id) {
-  Json json = to_json(operation);
-  json.set("session_id", id);
-  return json;
+// What stands under an idempotency key: the command, and the operation that it began.
+Json used_by(const std::string& command, const Session& before, const Session& now) {
+  Json used = Json::object({{"command", command}});
+  const bool begun = now.operation && (!before.operation || before.operation->id != now.operation->id);
+  if (begun) used.set("operation", to_json(*now.operation));
+  return used;
+}
+
+// The session as whoever repeats a call is to hear of it: with the operation that the first one began, where another has taken
+// its place since. Null: as it is.
+SessionView as_answered_first(const SessionView& view, const Json& used) {
+  auto first = operation_from_json(used["operation"]);
+  if (!first || !view->session.operation || view->session.operation->id == first->id) return nullptr;
+  auto then = std::make_shared<SessionSnapshot>(*view);
+  then->session.operation = *std::move(first);
+  return then;
+}
+
+// `of`: its session, or what is left of it.
+template <class Of>
+Json operation_json(const Operation& operation, const Of& of) {
+  return to_json(operation).set("session_id", of.id).set("user_id", of.user_id);
 }
 
 }  // namespace
@@ -62,7 +80,7 @@ void want_running(Session& session, std::int64_t now_us) {
 
 void Commands::run(const std::string& id, const std::string& name, const CommandOptions& options, Change change,
                    Done<SessionView> done) {
-  auto answer = std::make_shared<SessionView>();  // of a dry run
+  auto answer = std::make_shared<SessionView>();  // of a dry run, or a repeated call; null: the session as it is
   const std::string key = options.idempotency_key.empty() ? "" : documents::idempotency_key(id, options.idempotency_key);
   auto judge = [this, options, name, key, answer, change = std::move(change)](const SessionView& view,
                                                                               const Writer::Decide& decide) {
@@ -84,18 +102,20 @@ void Commands::run(const std::string& id, const std::string& name, const Command
     if (!key.empty()) {
       edit.conditions.push_back({Condition::Kind::absent, key, 0});
       edit.operations.push_back(
-          {StoreOperation::Kind::put, key, Json::object({{"command", name}}).dump(), context_.options.idempotency_ms});
+          {StoreOperation::Kind::put, key, used_by(name, view->session, edit.next).dump(), context_.options.idempotency_ms});
     }
     decide(std::move(edit));
   };
-  auto prepare = [this, id, name, key, judge = std::move(judge)](const SessionView& view, Writer::Decide chosen) {
+  auto prepare = [this, id, name, key, answer, judge = std::move(judge)](const SessionView& view, Writer::Decide chosen) {
     if (key.empty()) return judge(view, chosen);
-    context_.get(documents::partition(id), key, [name, view, judge, chosen = std::move(chosen)](Result<Document> used) {
+    context_.get(documents::partition(id), key, [name, view, answer, judge, chosen = std::move(chosen)](Result<Document> used) {
       if (!used && used.error().code == Code::not_found) return judge(view, chosen);
       if (!used) return chosen(Edit::refuse(used.error()));
       auto json = Json::parse(used->value);
-      if (json && (*json)["command"].as_string() == name) return chosen(Edit::none());
-      chosen(Edit::refuse({Code::invalid, "this idempotency key was used for another request", 0}));
+      if (!json || (*json)["command"].as_string() != name)
+        return chosen(Edit::refuse({Code::invalid, "this idempotency key was used for another request", 0}));
+      *answer = as_answered_first(view, *json);
+      chosen(Edit::none());
     });
   };
   writer_.mutate(id, std::move(prepare), [answer, done = std::move(done)](Result<Written> written) {
@@ -257,14 +277,14 @@ void Commands::find_operation(const std::string& operation_id, Done<Json> done) 
   const std::string first = operation_id.substr(0, 2);
   SessionView zero = context_.reads.find(after);
   if (zero && zero->session.operation && zero->session.operation->id == operation_id) {
-    return done(operation_json(*zero->session.operation, zero->session.id));
+    return done(operation_json(*zero->session.operation, zero->session));
   }
   while (true) {
     auto page = context_.reads.list(after, kSearchPage);
     for (const SessionView& view : page) {
       if (view->session.id.compare(0, 2, first) != 0) return scan_sessions(operation_id, "", std::move(done));
       const auto& operation = view->session.operation;
-      if (operation && operation->id == operation_id) return done(operation_json(*operation, view->session.id));
+      if (operation && operation->id == operation_id) return done(operation_json(*operation, view->session));
     }
     if (page.size() < kSearchPage) return scan_sessions(operation_id, "", std::move(done));
     after = page.back()->session.id;
@@ -280,7 +300,7 @@ void Commands::scan_sessions(const std::string& operation_id, const std::string&
                   for (const Document& document : *page) {
                     auto view = documents::decode_session(document);
                     if (!view || !(*view)->session.operation || (*view)->session.operation->id != operation_id) continue;
-                    return done(operation_json(*(*view)->session.operation, (*view)->session.id));
+                    return done(operation_json(*(*view)->session.operation, (*view)->session));
                   }
                   if (page->size() < kSearchPage) return scan_tombstones(operation_id, "", done);
                   scan_sessions(operation_id, page->back().key, done);
@@ -294,7 +314,7 @@ void Commands::scan_tombstones(const std::string& operation_id, const std::strin
                   for (const Document& document : *page) {
                     auto tombstone = documents::decode_tombstone(document);
                     if (tombstone && tombstone->operation.id == operation_id)
-                      return done(operation_json(tombstone->operation, tombstone->id));
+                      return done(operation_json(tombstone->operation, *tombstone));
                   }
                   if (page->size() < kSearchPage) return done(Error{Code::not_found, "there is no operation " + operation_id, 0});
                   scan_tombstones(operation_id, page->back().key, done);

@@ -165,7 +165,7 @@ class Engine {
   void wait_deleted(std::string id, std::int64_t timeout_ms, Done<Tombstone> done);
   // From the read model, or the tombstone in the store. NOT_FOUND.
   void find_tombstone(std::string id, Done<Tombstone> done);
-  void find_operation(std::string operation_id, Done<Json> done);  // NOT_FOUND
+  void find_operation(std::string operation_id, Done<Json> done);  // with session_id, user_id and its progress; NOT_FOUND
 
   // ---- backups ----
   // NOT_FOUND. A record whose backup was removed is found for a while, with the state "deleted".
@@ -196,7 +196,7 @@ class Engine {
   // NOT_FOUND: no such message. Acknowledging an answered one again answers the same. `claim`: empty, or must be the present one
   // (CONFLICT).
   void ack(std::string id, std::string message_id, std::string claim, Json reply, Done<Message>);
-  // Pending and answered messages in order, from after `after`.
+  // Pending and answered messages in order, from after `after`; `limit`: 1..1001.
   void history(std::string id, std::string after, int limit, Done<std::vector<Message>>);
 
   // Called on the engine's thread. Set before start().

@@ -379,6 +379,34 @@ TEST_F(HandlersTest, EventsTellASessionsStory) {
   EXPECT_EQ(get("/events?user_id=u", kAliceReads).status, 403);
 }
 
+// A replica that cannot follow the store does not know the session; whose it is stands in the store all the same.
+TEST_F(HandlersTest, AnOperationThatBeganOnAnotherReplicaIsShownToItsUserAndToNoOther) {
+  EngineOptions options_of_other;
+  options_of_other.replica = "other";
+  options_of_other.replicated = true;
+  simulation::Replica other(world, options_of_other);
+  Hooks hooks;
+  hooks.workspace_url = [](const std::string& of) { return of; };
+  Api its(other.engine(), simulator, random, std::move(hooks), options({}, {}));
+  other.engine().start();
+  ASSERT_TRUE(until([&] { return other.engine().ready().ok(); }));
+  world.faults.cancelled_watch = 1;
+  world.troubled = true;
+  const std::string alices = create("alice"), johns = create("john@example.com");
+  std::string operations[2];
+  for (const auto& [id, operation] : {std::pair{alices, &operations[0]}, {johns, &operations[1]}})
+    *operation = with("DELETE", "/session/" + id, {{"prefer", "respond-async"}}).json()["operation"].as_string();
+  http::Router routes;
+  its.register_routes(routes);
+  router = std::move(routes);
+  ASSERT_FALSE(other.engine().reads().find(alices));
+  const Answer own = get(operations[0], kAlice);
+  EXPECT_EQ(own.status, 200) << own.body;
+  EXPECT_EQ(own.json()["uuid"].as_string(), alices);
+  EXPECT_EQ(get(operations[1], kAlice).status, 404);
+  EXPECT_EQ(get(operations[1], kRead).status, 200);
+}
+
 TEST_F(HandlersTest, BeforeTheSessionsAreLoadedNothingIsSaidToBeMissing) {
   const std::string id = create();
   simulation::Replica restarted(world, EngineOptions{});

@@ -137,6 +137,26 @@ TEST_F(Backup, TheSameKeyBeginsOne) {
   EXPECT_EQ((*first)->session.operation->id, (*second)->session.operation->id);
 }
 
+TEST_F(Backup, ARepeatedCallAnswersWithItsOwnAlsoWhereAnotherFollowed) {
+  const std::string id = asleep();
+  const Operation first = *(*h.backup(id, with_key("first")))->session.operation;
+  h.operated(id);
+  const Operation second = *(*h.backup(id, with_key("second")))->session.operation;
+  ASSERT_NE(first.id, second.id);
+  for (const bool deleted : {false, true}) {
+    if (deleted) {
+      ASSERT_TRUE(h.remove(id).ok());
+    }
+    const auto again = h.backup(id, with_key("first"));
+    ASSERT_TRUE(again.ok()) << again.error().message;
+    EXPECT_EQ((*again)->session.operation->id, first.id);
+    EXPECT_EQ((*again)->session.operation->kind, OperationKind::backup);
+    EXPECT_EQ((*again)->session.operation->backup_id, first.backup_id);
+    const auto& under_way = h.view(id)->session.operation;
+    EXPECT_EQ(under_way->id == second.id, !deleted) << "and changes nothing";
+  }
+}
+
 TEST_F(Backup, ThatKeepsFailingEndsWithTheReasonAndHoldsUpNobody) {
   const std::string id = h.create_running();
   h.world.troubled = true;
