@@ -50,8 +50,8 @@ bool EventHub::matches(const Filter& filter, const Entry& entry) {
 bool EventHub::deliver(const Subscriber& to, const Entry& entry) {
   if (!matches(to.filter, entry)) return true;
   if (!to.stream->write(entry.text)) return false;
-  if (!entry.last || to.filter.session_id.empty()) return true;
-  to.stream->end();  // nothing more can happen to this session
+  if (!ends(to.filter, entry)) return true;
+  to.stream->end();
   return false;
 }
 
@@ -76,35 +76,39 @@ Status EventHub::room() {
   return Error{Code::exhausted, "too many event streams are open; close some, or read the state by polling", 5'000};
 }
 
-bool EventHub::replay(const Subscriber& to, std::string_view last_event_id) {
+bool EventHub::replay(const Filter& filter, std::string_view last_event_id, std::string& text) {
   if (last_event_id.empty()) return true;
   const auto sequence = sequence_of(last_event_id, epoch_);
   const std::uint64_t oldest = ring_.empty() ? next_ : ring_.front().sequence;
   if (!sequence || *sequence + 1 < oldest || *sequence >= next_) {
     // Its id lets the client go on from here: what it missed is gone, the state is to be read again.
-    return to.stream->write("id: " + epoch_ + "-" + std::to_string(next_ - 1) +
-                            "\nevent: reset\ndata: {\"detail\":\"events were missed; read the sessions again\"}\n\n");
+    text += "id: " + epoch_ + "-" + std::to_string(next_ - 1) +
+            "\nevent: reset\ndata: {\"detail\":\"events were missed; read the sessions again\"}\n\n";
+    return true;
   }
   std::size_t sent = 0;
   for (const Entry& entry : ring_) {
-    if (entry.sequence <= *sequence || !matches(to.filter, entry)) continue;
-    if (sent + entry.text.size() > limits_.replay_bytes && sent > 0) {
-      to.stream->end();
-      return false;
-    }
-    if (!deliver(to, entry)) return false;
+    if (entry.sequence <= *sequence || !matches(filter, entry)) continue;
+    if (sent + entry.text.size() > limits_.replay_bytes && sent > 0) return false;
+    text += entry.text;
     sent += entry.text.size();
+    if (ends(filter, entry)) return false;
   }
   return true;
 }
 
+// All that it begins with is one write: the server takes a first one of any size, and cuts off whoever is behind with a later one
+// that its buffer does not hold. A client would come back for an event as large as the buffer for ever.
 void EventHub::subscribe(Filter filter, std::string_view last_event_id, std::shared_ptr<http::Stream> stream) {
   auto closed = std::make_shared<std::atomic<bool>>(false);
   stream->on_close([closed] { *closed = true; });  // only a flag: a write under the mutex may call it
   const std::lock_guard lock(mutex_);
   Subscriber subscriber{std::move(filter), std::move(stream), std::move(closed)};
-  if (!subscriber.stream->write("retry: 1000\n\n")) return;
-  if (replay(subscriber, last_event_id)) subscribers_.push_back(std::move(subscriber));
+  std::string text = "retry: 1000\n\n";
+  const bool goes_on = replay(subscriber.filter, last_event_id, text);
+  if (!subscriber.stream->write(std::move(text))) return;
+  if (!goes_on) return subscriber.stream->end();
+  subscribers_.push_back(std::move(subscriber));
 }
 
 void EventHub::heartbeat() {

@@ -58,10 +58,12 @@ class EventHub {
     std::shared_ptr<std::atomic<bool>> closed;
   };
   static bool matches(const Filter& filter, const Entry& entry);
-  // True where the stream can go on.
+  // Nothing more can happen to the session that the filter asks for.
+  static bool ends(const Filter& filter, const Entry& entry) { return entry.last && !filter.session_id.empty(); }
+  // True where the stream can go on; so of replay(), which appends what the client missed to `text`.
   static bool deliver(const Subscriber& to, const Entry& entry);
-  bool replay(const Subscriber& to, std::string_view last_event_id);  // REQUIRES: mutex_ held
-  void prune();                                                       // REQUIRES: mutex_ held
+  bool replay(const Filter& filter, std::string_view last_event_id, std::string& text);  // REQUIRES: mutex_ held
+  void prune();                                                                          // REQUIRES: mutex_ held
 
   const std::string epoch_;
   const Limits limits_;

@@ -95,6 +95,27 @@ TEST_F(EventHubTest, ALongCatchUpComesInPartsThatMissNothing) {
   EXPECT_EQ(seen, all);
 }
 
+TEST_F(EventHubTest, ACatchUpGetsPastAnEventThatFillsTheBufferOfAStream) {
+  EventHub large("e", EventHub::Limits{});
+  large.publish(event("s", "u", "x", 1));
+  Event reply = event("s", "u", "message.answered", 2);
+  reply.data.set("reply", std::string(64 << 10, 'r'));
+  large.publish(reply);
+  large.publish(event("s", "u", "x", 3));
+  std::vector<int> seen;
+  std::string id = "e-0";
+  for (int round = 0; round < 5 && seen.size() < 3; ++round) {
+    auto stream = std::make_shared<RecordingStream>();
+    stream->limit = 64 << 10;
+    large.subscribe({}, id, stream);
+    EXPECT_FALSE(stream->aborted) << id;
+    for (const int n : numbers(stream->text)) seen.push_back(n);
+    if (!numbers(stream->text).empty()) id = last_id(stream->text);
+    stream->hang_up();
+  }
+  EXPECT_EQ(seen, (std::vector{1, 2, 3}));
+}
+
 TEST_F(EventHubTest, TheRingIsBoundedByBytesToo) {
   EventHub small("e", EventHub::Limits{1000, 600, 3, 1 << 12});
   for (int i = 1; i <= 50; ++i) small.publish(event("s", "u", "x", i));

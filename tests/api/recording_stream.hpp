@@ -2,6 +2,7 @@
 // Thread safety: a test's single thread.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 
@@ -13,6 +14,8 @@ class RecordingStream : public http::Stream {
  public:
   bool write(std::string data) override {
     if (ended || gone || aborted) return false;
+    if (!text.empty() && text.size() + data.size() > limit) abort();
+    if (aborted) return false;
     text += data;
     return true;
   }
@@ -32,6 +35,7 @@ class RecordingStream : public http::Stream {
   void hang_up() { close(gone); }
 
   std::string text;
+  std::size_t limit = SIZE_MAX;  // of what a client that reads nothing may be behind, as the server has it
   bool ended = false;
   bool gone = false;
   bool aborted = false;
