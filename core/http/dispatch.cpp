@@ -323,10 +323,6 @@ bool Connection::pump_request_body() {
 }
 
 bool Connection::step_tunnel() {
-  if (proxy_->state() == ProxyExchange::State::broken) {
-    close();
-    return false;
-  }
   while (!input_.empty()) {
     const std::size_t room = proxy_->room();
     if (room == 0) break;
@@ -335,6 +331,10 @@ bool Connection::step_tunnel() {
     input_.remove_prefix(piece.size());
   }
   if (input_ended_ && input_.empty()) proxy_->send_end();
+  if (proxy_->state() == ProxyExchange::State::broken) {  // now, or by what was sent just now: nothing more comes of it
+    close();
+    return false;
+  }
   if (proxy_->upstream_ended() && out_.empty() && !send_shut_) {
     shutdown_send(socket_);
     send_shut_ = true;

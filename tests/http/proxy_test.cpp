@@ -438,6 +438,40 @@ TEST_F(ProxyTest, HoldsManyTunnelsWithoutAThreadForEach) {
   EXPECT_TRUE(eventually([&] { return server_->statistics().tunnels == 0; }));
 }
 
+// Whichever of the two the loop sees first: that the upstream died, or that the client has sent something for it.
+TEST_F(ProxyTest, EndsATunnelWhoseUpstreamDiesWhileItsClientSends) {
+  constexpr int kTunnels = 32;
+  options_.loops = 1;
+  std::atomic<bool> held{false}, die{false}, go_on{false};
+  std::atomic<int> dead{0};
+  on_loop("GET", "/hold", [&](const Request&, const Responder& respond) {
+    held = true;
+    EXPECT_TRUE(eventually([&] { return go_on.load(); }));
+    respond(Response{});
+  });
+  const auto ending = start_proxy([&](Wire& wire) {
+    accept_upgrade(wire);
+    EXPECT_TRUE(eventually([&] { return die.load(); }));
+    const sockaddr nobody{AF_UNSPEC, {}};  // resets the connection
+    EXPECT_EQ(::connect(wire.descriptor(), &nobody, sizeof nobody), 0);
+    ++dead;
+  });
+  std::vector<Wire> wires;
+  for (int i = 0; i < kTunnels; ++i) {
+    wires.push_back(connect());
+    wires.back().send(get_w("/ws", kUpgrade));
+  }
+  for (Wire& wire : wires) ASSERT_EQ(take_head(wire).status, 101);
+  Wire holder = connect();
+  holder.send(get("/hold"));
+  ASSERT_TRUE(eventually([&] { return held.load(); }));
+  die = true;
+  EXPECT_TRUE(eventually([&] { return dead == kTunnels; }));
+  for (Wire& wire : wires) wire.send("x");
+  go_on = true;
+  EXPECT_TRUE(eventually([&] { return server_->statistics().tunnels == 0; })) << server_->statistics().tunnels;
+}
+
 // h2c would be a tunnel to the upstream past every header that the gateway sets or removes.
 TEST_F(ProxyTest, PassesOnNoUpgradeButToAWebSocket) {
   const auto ending = start_proxy([](Wire& wire) {
