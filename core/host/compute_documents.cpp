@@ -72,6 +72,8 @@ Result<Workspace> workspace_from_json(const Json& document) {
   workspace.volume_uid = document["volume"]["uid"].as_string();
   workspace.observed = observed_from(document, workspace.workload_state);
   if (const Json* volumes = document.find("volumes")) {
+    // Read as none it would mean that every volume of the session is lost.
+    if (!volumes->is_array()) return wrong("volumes", "a list, or absent");
     workspace.volumes.emplace();
     for (const Json& each : volumes->items()) {
       SeenVolume seen{each["name"].as_string(), each["token"].as_string(), each["uid"].as_string()};
