@@ -8,6 +8,7 @@ namespace roost {
 
 namespace {
 constexpr int kParallel = 8;
+constexpr std::int64_t kLoadPauseMs = 2000;  // the longest pause before a part of the sessions is asked for again
 constexpr std::int64_t kLateMs = 250;
 constexpr std::int64_t kNewsMs = 2000;
 constexpr std::int64_t kPauseMs = 200;  // the longest pause after a watch that failed
@@ -91,7 +92,7 @@ void Follower::load_partition(const std::shared_ptr<Loading>& loading, int numbe
   const std::string partition = documents::digits(number);
   context_.scan(partition, "session/", after, documents::kPage, [=, this](Result<std::vector<Document>> page) {
     if (!page) {
-      const std::int64_t wait = context_.backoff_ms(++loading->failures);
+      const std::int64_t wait = std::min(kLoadPauseMs, context_.backoff_ms(++loading->failures));
       context_.log(2, "the sessions cannot be loaded yet", Json::object({{"detail", page.error().message}, {"retry_ms", wait}}));
       context_.after_ms(wait, [=, this] { load_partition(loading, number, after); });
       return;

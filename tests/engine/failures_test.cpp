@@ -67,6 +67,25 @@ TEST_P(Refused, ARemovalOfTheWorkloadIsNotTakenForDone) {
   EXPECT_TRUE(h.wait_deleted(id).ok());
 }
 
+// All parts are asked for at once, so one store that is away is as many failures.
+TEST(Failures, AStoreThatComesLateIsLoadedFromSoonAfter) {
+  Harness h;
+  const std::string id = h.create_running();
+  h.replica.reset();
+  h.world.faults = Faults{};
+  h.world.faults.unavailable = 1;
+  h.world.faults.slow = 0;
+  h.world.troubled = true;
+  h.replica = std::make_unique<Replica>(h.world, h.options);
+  h.engine().start();
+  h.pass_ms(60'000);
+  EXPECT_FALSE(h.engine().ready().ok());
+  h.world.troubled = false;
+  const std::int64_t back_ns = h.simulator.monotonic_ns();
+  ASSERT_TRUE(h.until([&] { return h.view(id) != nullptr && h.engine().ready().ok(); }));
+  EXPECT_LT((h.simulator.monotonic_ns() - back_ns) / 1'000'000, 5'000);
+}
+
 TEST(Failures, AfterAnUnknownOutcomeNothingIsDoneBeforeALiveLook) {
   Harness h;
   const std::string id = h.create_running();
