@@ -25,7 +25,9 @@ namespace {
 // The receipt of the archive of that name, where this operation made it and it is worth keeping; none where the way is free.
 Result<std::optional<Receipt>> find_own(const TaskSpec& spec, TaskStorage& storage, TaskMonitor& monitor) {
   const auto source = storage.source(spec.archive);
-  if (!source.ok() && source.error().code == Code::not_found) return std::optional<Receipt>();
+  // Keys that may not list a bucket are answered 403 for what is absent. Whatever is there, a commit leaves it as it was.
+  const bool unseen = !source.ok() && (source.error().code == Code::not_found || source.error().code == Code::denied);
+  if (unseen) return std::optional<Receipt>();
   if (!source.ok()) return source.error();
   const auto reader = ArchiveReader::open(**source);
   const bool own = reader.ok() && (*reader)->header().operation_id == spec.operation &&

@@ -125,6 +125,21 @@ def test_tasks_with_a_pair_of_their_own_neither_list_nor_remove(build):
         assert server.what_keys_may(tasks, read, listed, removed, elsewhere) == {read: True, listed: False, removed: False, elsewhere: False}
 
 
+def test_tasks_that_are_not_told_what_is_absent_make_their_archives(build):
+    with S3Server("versitygw") as server, TrickyProxy(server.port) as proxy:
+        tasks = ("AKIATASKS", "the-tasks-secret")
+        server.make_user(tasks, documented_policy("### With a role", server.bucket, "roost/"))
+        secrets = {"task_access_key_id": {"value": tasks[0]}, "task_secret_access_key": {"value": tasks[1]}}
+        proxy.hides_from = tasks[0]
+        with S3Daemon(build, server, endpoint=proxy.endpoint, secrets=secrets) as daemon:
+            for size in (1 << 10, 20 << 20):  # in one request, and in parts
+                uuid = daemon.create()
+                daemon.workspace(uuid).write("a.bin", os.urandom(size))
+                answer = daemon.delete(f"/session/{uuid}")
+                assert answer.status == 200 and answer.json["backup"]["verified_at"], answer
+        assert proxy.hidden >= 2
+
+
 def test_tasks_with_the_daemons_keys_are_warned_of(build):
     with S3Server("versitygw") as server, S3Daemon(build, server) as daemon:
         uuid = daemon.create()

@@ -180,10 +180,12 @@ print(json.dumps([key['AccessKeyId'], key['SecretAccessKey']]))""", service="iam
 
 class TrickyProxy:
     """Passes requests on to a server on `port`. While `down` it answers 503, which `refused` counts; while `spoils`, one bit of each
-    range that is read is another, which `spoiled` counts."""
+    range that is read is another, which `spoiled` counts. Of what is absent the key `hides_from` is told 403, as AWS and MinIO tell keys without
+    s3:ListBucket, which `hidden` counts."""
 
     def __init__(self, port):
         self.down, self.refused, self.spoils, self.spoiled = False, 0, False, 0
+        self.hides_from, self.hidden = None, 0
         proxy = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -207,7 +209,9 @@ class TrickyProxy:
                 if proxy.spoils and answer.status == 206 and data:
                     data[len(data) // 2] ^= 1
                     proxy.spoiled += 1
-                self.send_response(answer.status)
+                hides = answer.status == 404 and f"Credential={proxy.hides_from}/" in self.headers.get("Authorization", "")
+                proxy.hidden += hides
+                self.send_response(403 if hides else answer.status)
                 for name, value in answer.getheaders():
                     if name.lower() not in ("connection", "transfer-encoding", "content-length"):
                         self.send_header(name, value)
