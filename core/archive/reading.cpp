@@ -158,7 +158,7 @@ Status EntryReading::begin() {
 
 Result<std::string> EntryReading::take(std::size_t most) {
   if (ended()) return std::string();
-  if (state_ == State::header || used_ == input_.size()) {
+  if (state_ == State::header || (used_ == input_.size() && !filled_)) {
     if (!wanted()) return broken("an entry is cut off");
     return std::string();
   }
@@ -183,6 +183,7 @@ Result<std::string> EntryReading::inflate(std::size_t most) {
   stream_->avail_out = static_cast<unsigned>(out.size());
   const int answer = ::inflate(stream_.get(), Z_NO_FLUSH);
   used_ = input_.size() - stream_->avail_in;
+  filled_ = stream_->avail_out == 0;
   out.resize(out.size() - stream_->avail_out);
   if (answer == Z_STREAM_END) {
     state_ = State::ended;

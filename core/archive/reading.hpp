@@ -98,6 +98,7 @@ class EntryReading final : public ContentReading {
   std::string input_;
   std::size_t used_ = 0;
   std::size_t piece_;
+  bool filled_ = false;  // the last piece had no room for more: zlib may hold bytes back that it has taken the input of
   std::unique_ptr<z_stream_s> stream_;
 };
 
