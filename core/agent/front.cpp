@@ -94,11 +94,11 @@ void Front::accept_some() {
     auto connection = std::make_unique<Connection>();
     connection->client.fd = std::move(client);
     connection->workload.fd = std::move(*workload);
+    connection->workload.answers = true;
     Connection& made = *connection;
     connections_.emplace(id, std::move(connection));
     activity_.connection_us = wall_us();
-    loop_.add(made.client.fd.get(), EPOLLIN, [this, id](std::uint32_t events) { serve(id, true, events); });
-    loop_.add(made.workload.fd.get(), EPOLLIN, [this, id](std::uint32_t events) { serve(id, false, events); });
+    watch(id, made);
   }
 }
 
@@ -108,16 +108,16 @@ void Front::serve(std::uint64_t id, bool from_client, std::uint32_t events) {
   Connection& connection = *found->second;
   Side& self = from_client ? connection.client : connection.workload;
   Side& other = from_client ? connection.workload : connection.client;
-  bool good = (events & EPOLLERR) == 0;
+  bool good = self.answers || (events & EPOLLERR) == 0;
   if (good && (events & EPOLLOUT) != 0) good = flush(self, other.ended);
-  if (good && (events & (EPOLLIN | EPOLLHUP)) != 0) good = pump(connection, self, other, from_client);
+  if (good && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) good = pump(connection, self, other, from_client);
   // A peer that is wholly gone cannot be written to; it would report EPOLLHUP for ever while the other side drains.
-  if (good && (events & EPOLLHUP) != 0 && self.ended) {
-    self.shut = true;
+  if (good && (events & (EPOLLHUP | EPOLLERR)) != 0 && self.ended) {
+    self.shut = self.gone = true;
     loop_.remove(self.fd.get());
   }
   if (!good || (connection.client.shut && connection.workload.shut)) return close(id);
-  watch(connection);
+  watch(id, connection);
 }
 
 bool Front::pump(Connection& connection, Side& from, Side& to, bool from_client) {
@@ -126,11 +126,9 @@ bool Front::pump(Connection& connection, Side& from, Side& to, bool from_client)
     const std::size_t room = std::min(sizeof buffer, kBufferBytes - to.out.size());
     const ssize_t n = ::recv(from.fd.get(), buffer, room, 0);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) {
-      if (errno == EAGAIN) break;
-      return false;
-    }
-    if (n == 0) {
+    if (n < 0 && errno == EAGAIN) break;
+    if (n < 0 && !from.answers) return false;
+    if (n <= 0) {
       from.ended = true;
       break;
     }
@@ -143,13 +141,17 @@ bool Front::pump(Connection& connection, Side& from, Side& to, bool from_client)
 }
 
 bool Front::flush(Side& side, bool other_ended) {
+  if (side.deaf) side.out.clear();
   std::size_t done = 0;
   while (done < side.out.size()) {
     const ssize_t n = ::send(side.fd.get(), side.out.data() + done, side.out.size() - done, MSG_NOSIGNAL);
     if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == EAGAIN) break;
+    if (n < 0 && !side.answers) return false;
     if (n < 0) {
-      if (errno == EAGAIN) break;
-      return false;
+      side.deaf = side.shut = true;
+      done = side.out.size();
+      break;
     }
     done += static_cast<std::size_t>(n);
   }
@@ -165,17 +167,22 @@ bool Front::flush(Side& side, bool other_ended) {
   return true;
 }
 
-void Front::watch(Connection& connection) {
-  const auto events = [](const Side& self, const Side& other) {
-    std::uint32_t wanted = 0;
-    if (!self.ended && other.out.size() < kBufferBytes) wanted |= EPOLLIN;
-    if (!self.out.empty()) wanted |= EPOLLOUT;
-    return wanted;
-  };
+void Front::watch(std::uint64_t id, Connection& connection) {
   for (const bool client : {true, false}) {
     Side& self = client ? connection.client : connection.workload;
-    Side& other = client ? connection.workload : connection.client;
-    loop_.modify(self.fd.get(), events(self, other));
+    const Side& other = client ? connection.workload : connection.client;
+    const bool waits = !self.ended && other.out.size() >= kBufferBytes;
+    const std::uint32_t wanted = (self.ended || waits ? 0u : EPOLLIN) | (self.out.empty() ? 0u : EPOLLOUT);
+    if (self.gone) continue;
+    if (waits && wanted == 0) {  // not at all: a peer that has left, with bytes still to be read, is reported whatever is asked
+      loop_.remove(self.fd.get());
+      self.watched = false;
+    } else if (self.watched) {
+      loop_.modify(self.fd.get(), wanted);
+    } else {
+      self.watched = true;
+      loop_.add(self.fd.get(), wanted, [this, id, client](std::uint32_t events) { serve(id, client, events); });
+    }
   }
 }
 

@@ -45,9 +45,13 @@ class Front {
  private:
   struct Side {
     Fd fd;
-    std::string out;     // waiting to be written to fd
-    bool ended = false;  // EOF was read
-    bool shut = false;   // EOF was passed on
+    std::string out;       // waiting to be written to fd
+    bool answers = false;  // the workload's: it may answer early and close, and what it said is still to be read
+    bool ended = false;    // EOF was read
+    bool shut = false;     // EOF was passed on
+    bool deaf = false;     // it takes nothing any more: what is for it is dropped
+    bool watched = false;  // by the loop
+    bool gone = false;     // wholly: it is not watched again
   };
   struct Connection {
     Side client;
@@ -59,7 +63,7 @@ class Front {
   void serve(std::uint64_t id, bool from_client, std::uint32_t events);
   bool pump(Connection& connection, Side& from, Side& to, bool from_client);
   bool flush(Side& side, bool other_ended);
-  void watch(Connection& connection);
+  void watch(std::uint64_t id, Connection& connection);
   void close(std::uint64_t id);
   void note(Connection& connection, std::string_view data, bool from_client);
 

@@ -82,6 +82,17 @@ class FrontTest : public testing::Test {
     (void)!::write(wake_[1], "x", 1);
     thread_.join();
   }
+  // Descriptors that the loop watches, as the kernel says.
+  static std::size_t watched() {
+    std::size_t count = 0;
+    for (const auto& entry : fs::directory_iterator("/proc/self/fd")) {
+      std::error_code closed;
+      if (fs::read_symlink(entry.path(), closed) != "anon_inode:[eventpoll]") continue;
+      std::ifstream info("/proc/self/fdinfo/" + entry.path().filename().string());
+      for (std::string line; std::getline(info, line);) count += line.starts_with("tfd:") ? 1 : 0;
+    }
+    return count;
+  }
   Fd accept_as_workload() { return Fd(::accept4(workload_.get(), nullptr, nullptr, SOCK_CLOEXEC)); }
 
   static constexpr std::uint32_t EPOLLIN_ = 1;
@@ -125,6 +136,48 @@ TEST_F(FrontTest, BytesSurviveASlowReaderAndASenderThatIsGone) {
     received.append(buffer.data(), static_cast<std::size_t>(n));
   sender.join();
   EXPECT_TRUE(received == sent) << received.size() << " of " << sent.size();
+}
+
+// A peer that has left is reported by the kernel whatever is asked for: watched, it would keep the loop busy for as long as the
+// other one takes its time.
+TEST_F(FrontTest, WhoHasLeftIsNotWatchedWhileItsBytesMustWait) {
+  listen_as_workload();
+  begin();
+  const Fd client = connect_to(path_ + "/front.sock");
+  Fd server = accept_as_workload();
+  const std::int64_t deadline_ms = monotonic_ms() + 20'000;
+  while (watched() < 4 && monotonic_ms() < deadline_ms) std::this_thread::yield();
+  ASSERT_EQ(watched(), 4u) << "the test's own, the listener, both ends";
+  const std::string piece(16 << 10, 'x');
+  std::size_t sent = 0;
+  while (watched() == 4 && monotonic_ms() < deadline_ms) {
+    const ssize_t n = ::send(server.get(), piece.data(), piece.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    sent += n > 0 ? static_cast<std::size_t>(n) : 0;
+  }
+  EXPECT_EQ(watched(), 3u) << "nobody reads, and " << sent << " bytes are on their way";
+  server.reset();
+  EXPECT_EQ(read_all(client.get()).size(), sent);
+}
+
+// Such as "401" or "413" to an upload: the kernel reports the connection as broken, for bytes of the request were not read.
+TEST_F(FrontTest, AnAnswerThatComesBeforeTheWholeRequestArrives) {
+  listen_as_workload();
+  begin();
+  const std::string answer = "HTTP/1.1 413 Content Too Large\r\nConnection: close\r\n\r\n" + std::string(50'000, 'a');
+  for (const std::size_t body : {1'000u, 20'000u, 100'000u}) {
+    for (int i = 0; i < 10; ++i) {
+      const Fd client = connect_to(path_ + "/front.sock");
+      send_all(client.get(), "POST / HTTP/1.1\r\n\r\n" + std::string(body, 'b'));
+      {
+        const Fd server = accept_as_workload();
+        char byte = 0;
+        ASSERT_EQ(::recv(server.get(), &byte, 1, 0), 1);
+        send_all(server.get(), answer);
+      }
+      send_all(client.get(), "the rest");
+      ASSERT_EQ(read_all(client.get()), answer) << body << " " << i;
+    }
+  }
 }
 
 TEST_F(FrontTest, ManyConnectionsNeedNoThreadAndShowAsConnections) {
