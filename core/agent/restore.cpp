@@ -63,8 +63,8 @@ Result<Receipt> extract_archive(ArchiveSource& source, int root, const std::stri
   ROOST_TRY(const auto reader, ArchiveReader::open(source));
   monitor.expect(-1, static_cast<std::int64_t>(reader->entries()));
   const std::string marker = marker_of(operation);
+  RestoreTree tree(root);  // first: it raises the limit of descriptors, which what clears a deep tree needs as well
   ROOST_CHECK(begin(root, marker));
-  RestoreTree tree(root);
   std::vector<char> buffer(kCopyPiece);
   for (;;) {
     ROOST_TRY(const auto entry, reader->next());

@@ -43,6 +43,15 @@ Error cannot(const char* what, const ManifestEntry& entry) {
   return errno_error(errno, std::string("cannot ") + what + " \"" + escape_path(entry.path) + "\"");
 }
 
+// A directory that was restored to its end has its own permissions, by which even its owner may not write there.
+int unlink_in(int directory, const char* name) {
+  if (::unlinkat(directory, name, 0) == 0) return 0;
+  const int error = errno;
+  if (error == EACCES && ::fchmod(directory, 0700) == 0) return ::unlinkat(directory, name, 0);
+  errno = error;
+  return -1;
+}
+
 bool all_zero(std::string_view data) {
   return std::all_of(data.begin(), data.end(), [](char c) { return c == 0; });
 }
@@ -193,7 +202,7 @@ Status clear_directory(int directory, const std::string& keep) {
     }
     const std::string name = entry->d_name;
     if (is_dot(name) || (open.size() == 1 && name == keep)) continue;
-    if (::unlinkat(fd, name.c_str(), 0) == 0) continue;
+    if (unlink_in(fd, name.c_str()) == 0) continue;
     if (errno != EISDIR && errno != EPERM) return errno_error(errno, "cannot clear the directory of a failed attempt");
     Dir inner = open_dir(fd, name.c_str());
     if (inner == nullptr && errno == EACCES && ::fchmodat(fd, name.c_str(), 0700, 0) == 0) inner = open_dir(fd, name.c_str());

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <linux/capability.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -114,6 +115,61 @@ TEST_F(BackupRestore, AFailureIsMarkedAndTheSameOperationBeginsAgain) {
   ASSERT_TRUE(again.ok()) << again.error().message;
   EXPECT_EQ(read_text(into_ + "/d/b"), noise(1000, 2));
   EXPECT_EQ(std::distance(fs::directory_iterator(into_), fs::directory_iterator()), 1);
+}
+
+// As a user's own process and not as root, to whom no permission says no.
+template <class Work>
+void as_user(uid_t uid, Work work) {
+  std::thread([&] {
+    ASSERT_EQ(::syscall(SYS_setresuid, uid, uid, uid), 0);  // of this thread only: glibc's setresuid is for all of them
+    work();
+  }).join();
+}
+
+TEST_F(BackupRestore, WhatAFailedAttemptLeftIsClearedThoughItsOwnerMayNotWriteThere) {
+  if (::geteuid() != 0) GTEST_SKIP() << "becoming another user needs root";
+  ASSERT_EQ(::chown(dir_.path().c_str(), 12345, 12345), 0);
+  ASSERT_EQ(::chown(into_.c_str(), 12345, 12345), 0);
+  const std::string sound = make_archive([&](ArchiveWriter& writer) {
+    EXPECT_TRUE(writer.add_directory(at("mod", 0555)).ok());
+    EXPECT_TRUE(writer.add_directory(at("mod/inner", 0555)).ok());
+    EXPECT_TRUE(writer.add_file(at("mod/inner/a"), noise(1000), false).ok());
+    EXPECT_TRUE(writer.add_file(at("mod/b"), noise(1000), false).ok());
+    EXPECT_TRUE(writer.add_directory(at("blind", 0600)).ok());
+    EXPECT_TRUE(writer.add_file(at("blind/c"), noise(1000), false).ok());
+    EXPECT_TRUE(writer.add_file(at("last"), noise(1000, 2), false).ok());
+  });
+  std::string damaged = sound;
+  damaged[damaged.find("last") + 100] ^= 1;
+  as_user(12345, [&] {
+    ASSERT_EQ(extract(damaged, into_).error().code, Code::data_loss);
+    const auto again = extract(sound, into_);
+    ASSERT_TRUE(again.ok()) << again.error().message;
+  });
+  EXPECT_EQ(read_text(into_ + "/mod/inner/a"), noise(1000));
+  EXPECT_EQ(read_text(into_ + "/last"), noise(1000, 2));
+  struct stat status {};
+  ASSERT_EQ(::stat((into_ + "/mod").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 07777, 0555u);
+}
+
+TEST_F(BackupRestore, WhatAFailedAttemptLeftIsClearedHoweverDeepItIs) {
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const std::string sound = make_archive([&](ArchiveWriter& writer) {
+    std::string path = "d";
+    for (int i = 0; i < 300; ++i, path += "/d") EXPECT_TRUE(writer.add_directory(at(path, 0755)).ok());
+    EXPECT_TRUE(writer.add_file(at("last"), noise(1000), false).ok());
+  });
+  std::string damaged = sound;
+  damaged[damaged.find("last") + 100] ^= 1;
+  ASSERT_EQ(extract(damaged, into_).error().code, Code::data_loss);
+  const rlimit few{200, before.rlim_max};  // as another process begins
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+  const auto again = extract(sound, into_);
+  EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  ASSERT_TRUE(again.ok()) << again.error().message;
+  EXPECT_EQ(read_text(into_ + "/last"), noise(1000));
 }
 
 TEST_F(BackupRestore, ZerosBecomeHolesAndTheBytesAreRight) {
