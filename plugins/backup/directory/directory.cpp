@@ -48,21 +48,20 @@ void Fd::reset() {
   if (fd_ >= 0) ::close(std::exchange(fd_, -1));
 }
 
+bool no_room(int error) { return error == ENOSPC || error == EDQUOT || error == EFBIG; }
+
 sdk::Failure failure(int error, const std::string& what, int directory_fd) {
   std::string message = what + ": " + std::generic_category().message(error);
+  if (no_room(error)) {
+    struct statvfs space {};
+    if (directory_fd >= 0 && ::fstatvfs(directory_fd, &space) == 0) {
+      message += "; " + std::to_string(space.f_bavail * space.f_frsize) + " of " +
+                 std::to_string(space.f_blocks * space.f_frsize) + " bytes are free there. Make room, it is tried again";
+    }
+    return sdk::Failure(ROOST_EXHAUSTED, message, 60'000);
+  }
   roost_code code = ROOST_UNAVAILABLE;
   switch (error) {
-    case ENOSPC:
-    case EDQUOT:
-    case EFBIG: {
-      code = ROOST_EXHAUSTED;
-      struct statvfs space {};
-      if (directory_fd >= 0 && ::fstatvfs(directory_fd, &space) == 0) {
-        message += "; " + std::to_string(space.f_bavail * space.f_frsize) + " of " +
-                   std::to_string(space.f_blocks * space.f_frsize) + " bytes are free there. Make room, it is tried again";
-      }
-      return sdk::Failure(code, message, 60'000);
-    }
     case EACCES:
     case EPERM:
     case EROFS: code = ROOST_DENIED; break;

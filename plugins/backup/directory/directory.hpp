@@ -47,6 +47,8 @@ struct Settings {
   bool group_readable = false;  // archives are 0640, not 0600
 };
 
+// Whether that errno means a full disk, quota or limit.
+bool no_room(int error);
 // The failure that errno means here: a full disk is EXHAUSTED with the numbers, a wrong permission DENIED, and so on.
 sdk::Failure failure(int error, const std::string& what, int directory_fd = -1);
 

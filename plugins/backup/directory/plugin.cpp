@@ -125,30 +125,23 @@ class Plugin final : public sdk::BackupPlugin {
     return std::make_unique<FilePut>(directory_, std::string(name));
   }
 
-  // The `limit` least names after `after`: one pass, and no more than `limit` names in memory.
+  // A page that is not full is the last one, so names that turn out to be no archives, or gone, are made up for.
   void list(const sdk::Call& call, std::string_view prefix, std::string_view after, std::uint32_t limit,
             sdk::Sink& sink) override {
-    const int copy = ::openat(directory_->fd(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    const std::unique_ptr<DIR, CloseDir> dir(copy < 0 ? nullptr : ::fdopendir(copy));
-    if (dir == nullptr) throw failure(errno, "cannot list " + directory_->settings().path);
-    std::priority_queue<std::string> least;
-    errno = 0;
-    while (const dirent* entry = ::readdir(dir.get())) {
-      const std::string_view name = entry->d_name;
-      if (name.front() == '.' || name <= after || name.substr(0, prefix.size()) != prefix) continue;
-      if (entry->d_type != DT_REG && entry->d_type != DT_UNKNOWN) continue;
-      least.emplace(name);
-      if (least.size() > limit) least.pop();
-      call.check();
-      errno = 0;
-    }
-    if (errno != 0) throw failure(errno, "cannot list " + directory_->settings().path);
-    std::vector<std::string> names;
-    for (; !least.empty(); least.pop()) names.push_back(least.top());
-    for (auto name = names.rbegin(); name != names.rend(); ++name) {
-      struct stat status {};
-      if (::fstatat(directory_->fd(), name->c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(status.st_mode)) continue;
-      if (!sink.emit(*name, describe_file(status))) return;
+    std::string last(after);
+    for (std::uint32_t left = limit; left > 0;) {
+      const std::vector<std::string> names = least_names(call, prefix, last, left);
+      const bool all = names.size() < left;
+      for (const std::string& name : names) {
+        struct stat status {};
+        const bool there = ::fstatat(directory_->fd(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+        if (!there && errno != ENOENT) throw failure(errno, "cannot stat archive " + name);
+        if (!there || !S_ISREG(status.st_mode)) continue;
+        if (!sink.emit(name, describe_file(status))) return;
+        --left;
+      }
+      if (all) return;
+      last = names.back();
     }
   }
 
@@ -176,6 +169,29 @@ class Plugin final : public sdk::BackupPlugin {
   }
 
  private:
+  // The `limit` least names after `after`, in order: one pass, and no more than `limit` names in memory.
+  std::vector<std::string> least_names(const sdk::Call& call, std::string_view prefix, std::string_view after,
+                                       std::uint32_t limit) const {
+    const int copy = ::openat(directory_->fd(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const std::unique_ptr<DIR, CloseDir> dir(copy < 0 ? nullptr : ::fdopendir(copy));
+    if (dir == nullptr) throw failure(errno, "cannot list " + directory_->settings().path);
+    std::priority_queue<std::string> least;
+    errno = 0;
+    while (const dirent* entry = ::readdir(dir.get())) {
+      const std::string_view name = entry->d_name;
+      if (name.front() == '.' || name <= after || name.substr(0, prefix.size()) != prefix) continue;
+      if (entry->d_type != DT_REG && entry->d_type != DT_UNKNOWN) continue;
+      least.emplace(name);
+      if (least.size() > limit) least.pop();
+      call.check();
+      errno = 0;
+    }
+    if (errno != 0) throw failure(errno, "cannot list " + directory_->settings().path);
+    std::vector<std::string> names(least.size());
+    for (auto name = names.rbegin(); name != names.rend(); ++name, least.pop()) *name = least.top();
+    return names;
+  }
+
   std::shared_ptr<const Directory> directory_;
 };
 

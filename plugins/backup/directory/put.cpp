@@ -33,20 +33,22 @@ void FilePut::discard() {
 
 void FilePut::part(const sdk::Call& call, std::string_view data) {
   if (data.size() > kPartMax) throw sdk::Failure(ROOST_INVALID, "a part is at most 8 MiB");
-  if (!file_) throw sdk::Failure(ROOST_INVALID, "this put has failed before: begin a new one");
+  if (!file_) throw sdk::Failure(ROOST_INVALID, "there was no room for this put: begin a new one");
   call.check();
+  std::uint64_t reached = size_;
   while (!data.empty()) {
-    const ssize_t written = ::pwrite(file_.get(), data.data(), data.size(), static_cast<off_t>(size_));
+    const ssize_t written = ::pwrite(file_.get(), data.data(), data.size(), static_cast<off_t>(reached));
     if (written < 0) {
       const int error = errno;
       if (error == EINTR) continue;
-      const std::uint64_t reached = size_;
-      discard();  // first of all the room is given back
+      if (no_room(error)) discard();  // first of all the room is given back
+      // Of anything else nothing was done, as the code says: the same call again writes the same place.
       throw failure(error, "cannot write archive " + name_ + " beyond " + std::to_string(reached) + " bytes", directory_->fd());
     }
-    size_ += static_cast<std::uint64_t>(written);
+    reached += static_cast<std::uint64_t>(written);
     data.remove_prefix(static_cast<std::size_t>(written));
   }
+  size_ = reached;
   if (size_ - flushed_ >= kFlushDistance) {
     ::sync_file_range(file_.get(), static_cast<off_t>(flushed_), static_cast<off_t>(size_ - flushed_), SYNC_FILE_RANGE_WRITE);
     flushed_ = size_;
@@ -54,10 +56,12 @@ void FilePut::part(const sdk::Call& call, std::string_view data) {
 }
 
 std::string FilePut::commit(const sdk::Call& call) {
-  if (!file_) throw sdk::Failure(ROOST_INVALID, "this put has failed before: begin a new one");
+  if (!file_) throw sdk::Failure(ROOST_INVALID, "there was no room for this put: begin a new one");
   call.check();
-  // An fsync that failed once says nothing about what a second one would answer: the put has failed.
-  if (::fsync(file_.get()) != 0) throw failure(errno, "cannot make archive " + name_ + " durable", directory_->fd());
+  // An fsync that failed once says nothing about what a second one would answer: the put has failed. Of a part that failed on
+  // its way some bytes may lie behind the end.
+  if (::ftruncate(file_.get(), static_cast<off_t>(size_)) != 0 || ::fsync(file_.get()) != 0)
+    throw failure(errno, "cannot make archive " + name_ + " durable", directory_->fd());
   ::posix_fadvise(file_.get(), 0, 0, POSIX_FADV_DONTNEED);  // so that verification reads the medium
   publish();
   temporary_.clear();

@@ -1,6 +1,6 @@
 // FilePut: one archive on its way into the directory: written under a hidden name, made durable, then given its own name
-// without ever replacing another. Thread safety: one thread at a time. Invariant: a put that ended in any other way than a
-// successful commit leaves no file.
+// without ever replacing another. Thread safety: one thread at a time. Invariants: a part that failed as UNAVAILABLE has added
+// nothing, so it can be repeated; a put that ended in any other way than a successful commit leaves no file.
 #pragma once
 
 #include <cstdint>

@@ -13,6 +13,7 @@
 namespace roost::backup_test {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 namespace fs = std::filesystem;
 
@@ -93,6 +94,57 @@ TEST(BackupDirectory, OldUnfinishedFilesOfAnybodyAreRemovedUnlessTheirWriterLive
   EXPECT_TRUE(fs::exists(dir / ".put-locked.zip-0000000000000000-00000001"));
   EXPECT_TRUE(fs::exists(dir / ".other"));
   ::close(locked);
+}
+
+// The descriptor under which this process writes what is no archive yet; -1: none.
+int unfinished() {
+  for (const auto& entry : fs::directory_iterator("/proc/self/fd")) {
+    std::error_code closed;
+    if (fs::read_symlink(entry.path(), closed).string().find("/.put-") != std::string::npos)
+      return std::stoi(entry.path().filename().string());
+  }
+  return -1;
+}
+
+TEST(BackupDirectory, APartThatTheDiskDidNotTakeIsGivenAgain) {
+  const TempDir dir;
+  const auto plugin = open_at(dir.path());
+  roost_put* const put = *plugin->put_begin("x.zip");
+  ASSERT_TRUE(plugin->put_part(put, "one ").ok());
+  const int file = unfinished(), kept = ::dup(file), none = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  ASSERT_GE(file, 0);
+  ASSERT_EQ(::dup2(none, file), file);  // a descriptor that takes nothing
+  EXPECT_EQ(code_of(plugin->put_part(put, "two")), Code::unavailable);
+  ASSERT_EQ(::dup2(kept, file), file);
+  EXPECT_EQ(::pwrite(file, "tw and more", 11, 4), 11);  // as a write that was cut short
+  EXPECT_TRUE(plugin->put_part(put, "two").ok());
+  const auto committed = plugin->put_commit(put);
+  ASSERT_TRUE(committed.ok()) << committed.error().message;
+  EXPECT_EQ(*plugin->read("x.zip", 0, 100), "one two");
+  ::close(kept);
+  ::close(none);
+}
+
+TEST(BackupDirectory, APageIsFullThoughAnArchiveGoesWhileItIsListed) {
+  const TempDir dir;
+  const auto plugin = open_at(dir.path());
+  for (const char* name : {"a", "b", "c", "d", "e"}) ASSERT_TRUE(plugin->put(name, "data").ok());
+  struct Page {
+    std::string gone;
+    std::vector<std::string> names;
+  } page{dir / "b", {}};
+  roost_sink sink{};
+  sink.size = sizeof sink;
+  sink.context = &page;
+  sink.emit = [](const roost_sink* self, const roost_record* record) -> std::int32_t {
+    auto& to = *static_cast<Page*>(self->context);
+    to.names.emplace_back(record->key.data, record->key.size);
+    fs::remove(to.gone);
+    return 0;
+  };
+  PluginCall call = plugin->make_call({});
+  ASSERT_EQ(plugin->table().list(plugin->get(), call.raw(), {}, {}, 3, &sink, call.error()), ROOST_OK);
+  EXPECT_THAT(page.names, ElementsAre("a", "c", "d")) << "one that is not full is taken for the last";
 }
 
 TEST(BackupDirectory, LinksAndDirectoriesAreNoArchives) {
