@@ -263,10 +263,15 @@ Status copy_to_stdout(Run& run, const std::string& target) {
     wanted = sha256_of_etag(head);
     return {};
   };
+  std::string begun;  // of a character, at the end of the last piece
   request.sink = [&](const HttpResponse&, std::string_view piece) -> Status {
-    if (run.terminal().out_is_tty && !run.options().force && !is_plain_text(piece)) {
-      return Error{Code::invalid,
-                   "this is not plain text, and a terminal would obey it: send it to a file or a program, or use --force", 0};
+    if (run.terminal().out_is_tty && !run.options().force) {
+      const std::string text = begun + std::string(piece);
+      if (!is_plain_text(text)) {
+        return Error{Code::invalid,
+                     "this is not plain text, and a terminal would obey it: send it to a file or a program, or use --force", 0};
+      }
+      begun = cut_character(text);
     }
     hash.update(piece);
     run.terminal().out(piece);

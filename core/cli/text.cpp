@@ -3,6 +3,7 @@
 #include <locale.h>
 #include <wchar.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 
@@ -134,6 +135,15 @@ bool is_plain_text(std::string_view piece) {
     piece.remove_prefix(static_cast<std::size_t>(next.bytes));
   }
   return true;
+}
+
+std::string_view cut_character(std::string_view text) {
+  for (std::size_t bytes = 1; bytes <= std::min<std::size_t>(3, text.size()); ++bytes) {
+    const std::string_view end = text.substr(text.size() - bytes);
+    if ((static_cast<unsigned char>(end.front()) & 0xC0) == 0x80) continue;  // within a character
+    return first_character(end).bytes == 0 ? end : std::string_view();
+  }
+  return {};
 }
 
 int columns(std::string_view text) {

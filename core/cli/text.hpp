@@ -17,6 +17,8 @@ namespace roost::cli {
 [[nodiscard]] std::string printable_json(std::string_view document);
 // What `cat` may show on a terminal: text with no control characters but tab and line ends. A character cut at the end is text.
 [[nodiscard]] bool is_plain_text(std::string_view piece);
+// Of such a text the character that is cut at its end: what the next piece goes on with. Empty: none is.
+[[nodiscard]] std::string_view cut_character(std::string_view text);
 
 // Columns of a printable text: a wide character counts two, a combining one none.
 [[nodiscard]] int columns(std::string_view text);

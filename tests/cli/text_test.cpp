@@ -71,6 +71,24 @@ TEST(PlainText, KnowsWhatATerminalMayBeGiven) {
   EXPECT_FALSE(is_plain_text("PK\x03\x04"));
 }
 
+TEST(PlainText, GoesOnInTheMiddleOfACharacter) {
+  EXPECT_EQ(cut_character(""), "");
+  EXPECT_EQ(cut_character("abc"), "");
+  EXPECT_EQ(cut_character("日本"), "");
+  EXPECT_EQ(cut_character("a\xC3"), "\xC3");
+  EXPECT_EQ(cut_character("\xF0\x9F\x98"), "\xF0\x9F\x98");
+  const std::string text = "日本語 ü 😀 é\n";
+  for (std::size_t piece = 1; piece <= text.size(); ++piece) {
+    std::string begun;
+    for (std::size_t at = 0; at < text.size(); at += piece) {
+      const std::string more = begun + text.substr(at, piece);
+      ASSERT_TRUE(is_plain_text(more)) << piece << " " << at;
+      begun = cut_character(more);
+    }
+    EXPECT_EQ(begun, "");
+  }
+}
+
 TEST(Columns, CountsWideCombiningAndPlainCharacters) {
   EXPECT_EQ(columns("abc"), 3);
   EXPECT_EQ(columns("日本"), 4);

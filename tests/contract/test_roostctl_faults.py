@@ -285,6 +285,8 @@ def test_cat_gives_a_pipe_everything_and_a_terminal_only_text(ctl):
         assert "\x1b" not in ctl.on_a_terminal("backup", "cat", "b1", "x", env={"ROOST_URL": server.url}).finish(2).text
     with FaultServer(archive("Ünï\n".encode(), None)) as server:
         assert "Ünï" in ctl.on_a_terminal("backup", "cat", "b1", "x", env={"ROOST_URL": server.url}).finish().text
+    with FaultServer(archive("日本\n".encode() * 20_000, None)) as server:  # its pieces end within characters
+        assert ctl.on_a_terminal("backup", "cat", "b1", "x", env={"ROOST_URL": server.url}).finish().text.count("日本") == 20_000
 
 
 def test_a_name_that_cannot_stand_in_a_path_is_asked_for_in_base64(ctl):
