@@ -132,6 +132,7 @@ std::vector<Outcome> Client::send_all(const sdk::Call& call, const std::vector<R
       }
     }
     std::vector<std::size_t> again;
+    const bool refused_before = refused;  // all that were refused together are sent again
     for (std::size_t i = 0; i < open.size(); ++i) {
       const Transfer& transfer = transfers[i];
       Outcome& outcome = outcomes[open[i]];
@@ -142,7 +143,7 @@ std::vector<Outcome> Client::send_all(const sdk::Call& call, const std::vector<R
         outcome.object = Json::parse(transfer.body, where(*transfer.request));
       } else {
         outcome.error = std::make_shared<ApiError>(error_of(transfer));
-        if (is_passing(transfer.status) || (transfer.status == 401 && !refused)) again.push_back(open[i]);
+        if (is_passing(transfer.status) || (transfer.status == 401 && !refused_before)) again.push_back(open[i]);
         retry_after_ms = std::max(retry_after_ms, transfer.retry_after_ms);
         refused = refused || transfer.status == 401;
       }
@@ -164,16 +165,19 @@ Json Client::send(const sdk::Call& call, const Request& request) {
 
 Json Client::list(const sdk::Call& call, const std::string& path, const std::function<void(Json)>& item) {
   const Request request = Request::get(path);
-  Lease lease = this->lease();
-  std::vector<Transfer> transfers(1);
-  transfers[0].request = &request;
-  transfers[0].max_bytes = kListMax;
-  lease.channel->run(call, transfers);
-  const Transfer& transfer = transfers[0];
-  if (!transfer.done || transfer.result != CURLE_OK) throw failure_of(transfer, call);
-  if (transfer.status == 401) credentials_->rejected(lease.channel->revision());
-  if (transfer.status != 200) throw error_of(transfer);
-  return Json::parse_list(transfer.body, where(request), item);
+  for (bool refused = false;; refused = true) {
+    Lease lease = this->lease();
+    std::vector<Transfer> transfers(1);
+    transfers[0].request = &request;
+    transfers[0].max_bytes = kListMax;
+    lease.channel->run(call, transfers);
+    const Transfer& transfer = transfers[0];
+    if (!transfer.done || transfer.result != CURLE_OK) throw failure_of(transfer, call);
+    if (transfer.status == 401) credentials_->rejected(lease.channel->revision());
+    if (transfer.status == 401 && !refused) continue;
+    if (transfer.status != 200) throw error_of(transfer);
+    return Json::parse_list(transfer.body, where(request), item);
+  }
 }
 
 void Client::stream(const sdk::Call& call, const std::string& path, std::chrono::seconds silence,

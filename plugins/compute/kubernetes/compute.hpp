@@ -96,7 +96,8 @@ class Compute final : public sdk::ComputePlugin {
   JobState make_job(const sdk::Call& call, const Task& task);
   void clear_verify(const sdk::Call& call, const Task& task, const Json& present);
   void delete_job(const sdk::Call& call, const std::string& id, const JobState& job);
-  void delete_task_secret(const sdk::Call& call, const std::string& name);
+  void ensure_task_secret(const sdk::Call& call, const Task& task, const std::string& job_uid);
+  void delete_task_secret(const sdk::Call& call, const std::string& name, const std::string& uid = {});  // uid empty: any
 
   // ---- progress.cpp ----
   // How far a running task is, by what its agent printed last; null: not known.

@@ -116,17 +116,33 @@ JobState Compute::make_job(const sdk::Call& call, const Task& task) {
   throw sdk::Failure(ROOST_CONFLICT, "Job " + name + " is there and is not this task's", 1000);
 }
 
+// One that an earlier Job of that name left goes when the cluster comes to it, and holds what was meant for that Job.
+void Compute::ensure_task_secret(const sdk::Call& call, const Task& task, const std::string& job_uid) {
+  const Json wanted = task_secret(settings_, task, job_uid);
+  const std::string name = wanted["metadata"]["name"].str();
+  for (int round = 0; round < 2; ++round) {
+    const Outcome outcome = client_->send_all(call, {Request::post(path(Kind::secret), wanted)}).front();
+    if (outcome.error == nullptr) return;
+    if (outcome.error->code() != ROOST_EXISTS) throw ApiError(*outcome.error);
+    const Outcome present = client_->send_all(call, {Request::get(path(Kind::secret, name))}).front();
+    if (present.is(404)) continue;
+    if (present.error != nullptr) throw ApiError(*present.error);
+    const Json& metadata = present.object["metadata"];
+    for (const Json& owner : metadata["ownerReferences"].items()) {
+      if (owner["uid"].str() == job_uid) return;
+    }
+    delete_task_secret(call, name, metadata["uid"].str());
+  }
+  throw sdk::Failure(ROOST_CONFLICT, "Secret " + name + " is there and is not this task's", 1000);
+}
+
 std::string Compute::task_start(const sdk::Call& call, std::string_view text) {
   Task task = Task::parse(text);
   view_->wait_until_listed(call);
   if (task.kind == "restore") ensure_target(call, task);
   check_task_volume(call, task);
   const JobState made = make_job(call, task);
-  if (!made.succeeded && !made.failed) {
-    const std::string secrets = path(Kind::secret);
-    const Outcome outcome = client_->send_all(call, {Request::post(secrets, task_secret(settings_, task, made.uid))}).front();
-    if (outcome.error != nullptr && outcome.error->code() != ROOST_EXISTS) throw ApiError(*outcome.error);
-  }
+  if (!made.succeeded && !made.failed) ensure_task_secret(call, task, made.uid);
   const SessionState session = view_->session(task.id);
   return task_document(made, task_pod(session, made)).dump();
 }
@@ -176,8 +192,9 @@ void Compute::delete_job(const sdk::Call& call, const std::string& id, const Job
 }
 
 // It may hold the keys of the backup's storage. The other tasks' goes with their Jobs, which own it.
-void Compute::delete_task_secret(const sdk::Call& call, const std::string& name) {
-  const Json options = Json::object({{"apiVersion", "v1"}, {"kind", "DeleteOptions"}});
+void Compute::delete_task_secret(const sdk::Call& call, const std::string& name, const std::string& uid) {
+  Json options = Json::object({{"apiVersion", "v1"}, {"kind", "DeleteOptions"}});
+  if (!uid.empty()) options.set("preconditions", Json::object({{"uid", uid}}));
   const Outcome outcome = client_->send_all(call, {Request::remove(path(Kind::secret, name), options)}).front();
   if (outcome.error != nullptr && !outcome.is(404)) throw ApiError(*outcome.error);
 }

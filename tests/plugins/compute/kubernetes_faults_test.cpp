@@ -219,6 +219,18 @@ TEST_F(KubernetesFaults, ARotatedTokenIsReadAgainWhenTheOldOneIsRefused) {
   EXPECT_EQ(code_of([&] { apply(*compute, spec("000000d9", 2, "stopped")); }), ROOST_DENIED);
 }
 
+TEST_F(KubernetesFaults, ARotatedTokenFailsNoneOfTheRequestsThatGoTogetherAndNoList) {
+  const FaultProxy proxy(cluster_dir());
+  const auto compute = open(proxy.config());
+  apply(*compute, spec("000000db", 1, "stopped"));
+  proxy.rules(R"([{"match":"/user-000000db","do":"token","token":"the-new-one"}])");
+  proxy.token("the-new-one\n");
+  EXPECT_EQ(code_of([&] { observe(*compute, "000000db", true); }), ROOST_OK);
+  proxy.rules(R"([{"match":"/pods?labelSelector","do":"token","token":"the-third"}])");
+  proxy.token("the-third\n");
+  EXPECT_EQ(code_of([&] { observe(*compute, "000000db", true); }), ROOST_OK);
+}
+
 TEST_F(KubernetesFaults, AnApiServersRestartIsRiddenOut) {
   const auto compute = open();
   apply(*compute, spec("000000da", 1, "running"));

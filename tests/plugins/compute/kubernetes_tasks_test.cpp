@@ -113,6 +113,27 @@ TEST_F(KubernetesTasks, AVerifyMakesRoomForTheNextOne) {
   EXPECT_EQ(second["receipt"]["operation_id"].str(), "0badcaff") << second.dump();
 }
 
+TEST_F(KubernetesTasks, ASecretThatAnEarlierJobLeftIsNotGivenToTheNextOne) {
+  const auto compute = open();
+  sleeping(*compute, "0000beed");
+  const Json left = post(core("secrets"), Json::object({{"metadata", Json::object({{"name", "backup-0000beed"}})},
+                                                        {"stringData", Json::object({{"spec.json", "of the earlier one"}})}}));
+  const Json verify = task("0000beed", "verify", 1, "");
+  start(*compute, verify);
+  const auto owned = [&] {
+    const Json metadata = get(core("secrets/backup-0000beed"))["metadata"];
+    EXPECT_NE(metadata["uid"].str(), left["metadata"]["uid"].str());
+    const std::string job = get(batch("jobs/backup-0000beed"))["metadata"]["uid"].str();
+    const auto& owners = metadata["ownerReferences"].items();
+    EXPECT_TRUE(owners.size() == 1 && owners.front()["uid"].str() == job) << metadata.dump();
+    return metadata["uid"].str();
+  };
+  const std::string made = owned();
+  start(*compute, verify);
+  EXPECT_EQ(owned(), made) << "a repeated start keeps its own";
+  EXPECT_EQ(wait_end(*compute, verify)["state"].str(), "succeeded");
+}
+
 TEST_F(KubernetesTasks, ALiveBackupRunsOnTheWorkspacesNode) {
   const auto compute = open(Json::object({{"access_mode", "ReadWriteOnce"}}));
   const std::string uid = apply(*compute, spec("0000bee9", 1, "running"))["volume"]["uid"].str();
