@@ -79,7 +79,7 @@ def test_wrong_keys_are_told_and_the_volume_stays(build):
         with S3Daemon(build, server, {"TEST_S3_SECRET": "some-other-secret", "ROOST_HTTP__DELETE_WAIT": "1s"}) as daemon:
             uuid = daemon.create()
             assert daemon.delete(f"/session/{uuid}").status == 202
-            session = wait_for(lambda: "the keys are wrong" in str(s := daemon.session(uuid)) and s, 60, "the reason")
+            session = wait_for(lambda: "the secret key is wrong" in str(s := daemon.session(uuid)) and s, 60, "the reason")
             assert volumes(daemon, uuid)
             for text in (str(session), daemon.tail(1 << 20)):
                 assert "some-other-secret" not in text and ACCESS_KEY not in str(session)
