@@ -207,7 +207,7 @@ TEST(ArchiveReading, AFlippedBitAnywhereEndsInAnAnswer) {
 
 TEST(EntryReading, TheEndOfTheLastEntryIsNoCut) {
   // zlib has taken the last byte while it still holds back what a piece had no room for.
-  for (std::size_t more = 1; more < 700; more += 3) {
+  for (const std::size_t more : {1u, 20u, 100u, 128u, 129u, 384u, 642u}) {
     const std::string text(20'000 + more, ' ');
     Store store(make_archive([&](ArchiveWriter& writer) { EXPECT_TRUE(writer.add_file(at("last"), text, false).ok()); }));
     const auto read = store.file("last");
