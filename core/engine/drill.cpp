@@ -127,22 +127,26 @@ void Drill::poll(const RunningPointer& running) {
       return finish(running, {Outcome::Kind::postponed, "its session has other work", std::nullopt});
     context_.ports.compute->task_observe(running->record.session_id, running->operation, running->attempt,
                                          context_.counted<Task>(context_.compute_ok, [this, running](const Result<Task>& task) {
-                                           if (!task) return poll(running);
-                                           observed(running, *task);
+                                           if (task) return observed(running, *task);
+                                           if (!is_stalled(*running)) return poll(running);
+                                           finish(running, {Outcome::Kind::postponed,
+                                                            "its task cannot be observed: " + task.error().message, std::nullopt});
                                          }));
   });
 }
 
+bool Drill::is_stalled(const Running& running) const {
+  return context_.mono_ms() - running.moved_ms > context_.options.task_stall_ms;
+}
+
 void Drill::observed(const RunningPointer& running, const Task& task) {
-  const std::int64_t now_ms = context_.mono_ms();
-  const bool stalled = now_ms - running->moved_ms > context_.options.task_stall_ms;
   switch (task.state) {
     case TaskState::running:
       if (task.progress_bytes != running->bytes) {
         running->bytes = task.progress_bytes;
-        running->moved_ms = now_ms;
+        running->moved_ms = context_.mono_ms();
       }
-      if (stalled) return finish(running, {Outcome::Kind::postponed, "the reading does not move", std::nullopt});
+      if (is_stalled(*running)) return finish(running, {Outcome::Kind::postponed, "the reading does not move", std::nullopt});
       return poll(running);
     case TaskState::none:
       if (may_begin_late(running->operation)) return poll(running);

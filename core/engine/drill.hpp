@@ -61,6 +61,7 @@ class Drill {
   void ended(const RunningPointer& running, const Outcome& outcome, const Result<BackupRecord>& written);
   void remove_tasks(const std::string& session_id, const std::string& operation, std::int64_t attempt,
                     std::function<void(bool removed)> then);
+  [[nodiscard]] bool is_stalled(const Running& running) const;  // nothing was seen to move for too long
   [[nodiscard]] bool may_begin_late(const std::string& operation);
   [[nodiscard]] bool session_is_busy(const std::string& session_id) const;
 

@@ -471,6 +471,30 @@ TEST_F(KeeperTest, AReadingGivesWayToTheWorkOfItsSession) {
   EXPECT_TRUE(harness.until([&] { return record(id).verify_asked_at_us == 0; })) << "it comes again";
 }
 
+TEST_F(KeeperTest, AReadingWhoseTaskCannotBeObservedEndsInTimeAndTheNextOneIsDone) {
+  std::vector<std::string> told;
+  harness.options.task_stall_ms = 5 * kMinute;
+  harness.options.log = [&](int level, const std::string& message, const Json& fields) {
+    if (level >= 2) told.push_back(message + ": " + fields["detail"].as_string());
+  };
+  harness.restart();
+  const std::string first = saved("ada"), second = saved("bob");
+  refuse("task_observe", Code::unavailable);
+  ASSERT_TRUE(verify(first).ok());
+  ASSERT_TRUE(harness.until([&] { return !harness.world.tasks.empty(); }));
+  ASSERT_TRUE(verify(second).ok());
+  harness.pass_ms(4 * kMinute);
+  EXPECT_EQ(counted().drills_failed, 0) << "it may be seen again";
+  ASSERT_TRUE(harness.until([&] { return counted().drills_failed == 1; })) << "no other backup would ever be read";
+  EXPECT_THAT(told, Contains(HasSubstr("its task cannot be observed: simulated")));
+  harness.world.refuse = nullptr;
+  ASSERT_TRUE(harness.until([&] { return record(second).verify_asked_at_us == 0; }));
+  EXPECT_EQ(record(first).state, "verified") << "nothing is known of it";
+  EXPECT_EQ(record(second).state, "verified");
+  harness.pass_ms(kHour);
+  EXPECT_EQ(record(first).verify_asked_at_us, 0) << "it comes again";
+}
+
 TEST_F(KeeperTest, WhatIsRemovedWhileItIsReadGoesAfterTheReading) {
   const std::string id = saved();
   ASSERT_TRUE(verify(id).ok());

@@ -190,7 +190,11 @@ struct Replica::ComputePort : Compute {
   }
   void task_observe(std::string id, std::string operation, std::int64_t attempt, Done<Task> done) override {
     r.call<Task>(
-        false, [w = &r.world_, id, operation, attempt]() -> Result<Task> { return w->task_observe(id, operation, attempt); },
+        false,
+        [w = &r.world_, id, operation, attempt]() -> Result<Task> {
+          if (auto error = w->refused("task_observe", id)) return *std::move(error);
+          return w->task_observe(id, operation, attempt);
+        },
         std::move(done));
   }
   void task_remove(std::string id, std::string operation, std::int64_t attempt, Done<void> done) override {
