@@ -76,6 +76,8 @@ class Collector {
         queue_(metrics.gauge("roost_engine_queue_depth", "Sessions that wait for the engine")),
         in_flight_(metrics.gauge("roost_engine_calls_in_flight", "Calls of backends under way")),
         strangers_(metrics.gauge("roost_backups_strangers", "Archives in the storage that no backup names")),
+        unlisted_(metrics.gauge("roost_backups_unlisted_parts",
+                                "Parts of the storage, of 256, that could not be listed whole: nothing is judged there")),
         oldest_proof_(metrics.gauge("roost_backup_oldest_proof_seconds",
                                     "How long ago the backup was read back that waits longest for it")),
         proven_(metrics.counter("roost_backup_drills_total", "Backups that were read again", {{"result", "proven"}})),
@@ -157,6 +159,7 @@ class Collector {
     Engine::BackupStatistics now = sources_.engine->backup_statistics();
     for (std::size_t i = 0; i < kBackupStates.size(); ++i) backups_[i].set(static_cast<double>(now.states[kBackupStates[i]]));
     strangers_.set(static_cast<double>(now.strangers));
+    unlisted_.set(static_cast<double>(now.unlisted));
     const std::int64_t age_us = now.oldest_proof_us == 0 ? 0 : system_clock().wall_us() - now.oldest_proof_us;
     oldest_proof_.set(static_cast<double>(age_us) / 1e6);
     proven_.follow(now.proven);
@@ -183,7 +186,7 @@ class Collector {
   std::int64_t counted_ns_ = 0;
   std::vector<Gauge> phases_, backups_, running_, queued_;
   Following steps_, failures_, conflicts_, overdue_;
-  Gauge orphans_, queue_, in_flight_, strangers_, oldest_proof_;
+  Gauge orphans_, queue_, in_flight_, strangers_, unlisted_, oldest_proof_;
   Following proven_, rotten_, drills_failed_, missing_, removed_;
   std::vector<Following> scheduled_;
   Gauge unsaved_;

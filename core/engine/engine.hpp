@@ -213,6 +213,7 @@ class Engine {
     std::map<std::string, std::int64_t> states;  // records by state
     std::int64_t oldest_proof_us = 0;            // of the verified ones; 0: there are none
     std::int64_t strangers = 0;
+    std::int64_t unlisted = 0;  // parts of the storage, of 256, that could not be listed whole: nothing is judged there
     std::int64_t proven = 0, damaged = 0, missing = 0, drills_failed = 0, removed = 0;  // ever, by this process
   };
   [[nodiscard]] BackupStatistics backup_statistics() const;

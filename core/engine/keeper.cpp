@@ -12,7 +12,7 @@ namespace roost {
 namespace {
 
 constexpr std::uint32_t kScanPage = 500, kListPage = 1'000;
-constexpr std::size_t kObjectsMax = 200'000;       // of one partition's part of the storage
+constexpr std::size_t kObjectsMax = 200'000;       // archives of one partition; as many of what others put beside them
 constexpr std::size_t kStrangersShown = 100;       // of one partition
 constexpr std::int64_t kSettleUs = 3'600'000'000;  // an archive without a record is news only when it is this old, or seen twice
 constexpr std::int64_t kReplicasSeeMs = 3'000;     // by when every replica's intents are known to this one
@@ -20,7 +20,8 @@ constexpr std::int64_t kFirstWalkStepMs = 200;     // so that the numbers are th
 
 // Archives are named after their session, so each partition has a stretch of the names for itself. The first and the last
 // stretch take in everything that is named in another way.
-std::string stretch_begin(int partition) { return partition == 0 ? "" : "workspace-" + documents::digits(partition); }
+std::string own_prefix(int partition) { return "workspace-" + documents::digits(partition); }
+std::string stretch_begin(int partition) { return partition == 0 ? "" : own_prefix(partition); }
 bool beyond(const std::string& name, int partition) {
   return partition + 1 < documents::kPartitions && name >= stretch_begin(partition + 1);
 }
@@ -36,9 +37,11 @@ Json about(const BackupRecord& record) {
 struct Keeper::Visit {
   int partition = 0;
   std::function<void()> done;
-  std::vector<BackupStorage::Object> objects;
-  bool listed = false;                // all of them
-  bool counts = false;                // it is one of a walk
+  std::vector<BackupStorage::Object> objects;  // that bear the partition's prefix
+  bool listed = false;                         // all of them
+  std::size_t others = 0;                      // what bears another name: nobody's archive, whatever the records say
+  std::vector<BackupStorage::Object> shown;    // the first of those
+  bool counts = false;                         // it is one of a walk
   std::vector<BackupRecord> records;  // in order of the id, so that those of a session lie together
   std::string strangers_before;       // the document's value
   std::size_t next = 0;
@@ -115,6 +118,7 @@ void Keeper::walked() {
   first_walk_ = false;
   counting_.known = true;
   for (const std::int64_t count : strangers_) counting_.strangers += count;
+  counting_.unlisted = std::count(unlisted_.begin(), unlisted_.end(), true);
   verified_ = counting_.states["verified"];
   const std::scoped_lock lock(mutex_);
   counted_ = std::exchange(counting_, {});
@@ -151,22 +155,42 @@ void Keeper::list_storage(const VisitPointer& visit, const std::string& after) {
       after, kListPage,
       context_.counted<std::vector<BackupStorage::Object>>(
           context_.backup_ok, [this, visit](Result<std::vector<BackupStorage::Object>> page) {
-            if (!page) {
-              context_.log(2, "the backup storage cannot be listed now", Json::object({{"detail", page.error().message}}));
-              return scan_records(visit, "");
-            }
-            bool more = page->size() >= kListPage;
-            const std::string last = page->empty() ? "" : page->back().name;
-            for (BackupStorage::Object& object : *page) {
-              if (beyond(object.name, visit->partition))
-                more = false;
-              else
-                visit->objects.push_back(std::move(object));
-            }
-            if (more && visit->objects.size() < kObjectsMax) return list_storage(visit, last);
-            visit->listed = !more;
-            scan_records(visit, "");
+            if (page) return take_page(visit, *std::move(page));
+            context_.log(2, "the backup storage cannot be listed now", Json::object({{"detail", page.error().message}}));
+            listed(visit, false);
           }));
+}
+
+// The partition's archives are seen all, or it is not judged; of what others put before or behind them enough is seen at some point.
+void Keeper::take_page(const VisitPointer& visit, std::vector<BackupStorage::Object> page) {
+  const std::string prefix = own_prefix(visit->partition);
+  const std::string last = page.empty() ? "" : page.back().name;
+  bool more = page.size() >= kListPage;
+  for (BackupStorage::Object& object : page) {
+    if (beyond(object.name, visit->partition))
+      more = false;
+    else if (object.name.starts_with(prefix))
+      visit->objects.push_back(std::move(object));
+    else if (++visit->others <= kStrangersShown)
+      visit->shown.push_back(std::move(object));
+  }
+  if (more && visit->others >= kObjectsMax) {
+    if (last < prefix) return list_storage(visit, prefix);
+    more = last.starts_with(prefix);
+  }
+  if (more && visit->objects.size() < kObjectsMax) return list_storage(visit, last);
+  if (more && visit->counts)
+    context_.log(3,
+                 "the backup storage holds too many archives of a 256th of the sessions: none of their backups is judged, or removed "
+                 "by retention; move archives that no backup names elsewhere",
+                 Json::object({{"prefix", prefix}, {"limit", static_cast<std::int64_t>(kObjectsMax)}}));
+  listed(visit, !more);
+}
+
+void Keeper::listed(const VisitPointer& visit, bool whole) {
+  visit->listed = whole;
+  unlisted_[static_cast<std::size_t>(visit->partition)] = !whole;
+  scan_records(visit, "");
 }
 
 void Keeper::scan_records(const VisitPointer& visit, const std::string& after) {
@@ -216,14 +240,16 @@ void Keeper::compare(const VisitPointer& visit) {
 
 void Keeper::report_strangers(const VisitPointer& visit, const std::vector<BackupStorage::Object>& strangers) {
   const auto index = static_cast<std::size_t>(visit->partition);
-  const auto count = static_cast<std::int64_t>(strangers.size());
+  const auto count = static_cast<std::int64_t>(strangers.size() + visit->others);
+  std::vector<BackupStorage::Object> shown(
+      strangers.begin(), strangers.begin() + static_cast<std::ptrdiff_t>(std::min(strangers.size(), kStrangersShown)));
+  const auto room = static_cast<std::ptrdiff_t>(std::min(visit->shown.size(), kStrangersShown - shown.size()));
+  shown.insert(shown.end(), visit->shown.begin(), visit->shown.begin() + room);
   if (count > strangers_[index]) {
     context_.log(2, "the backup storage holds archives of no backup; they are left alone",
-                 Json::object({{"count", count}, {"example", strangers.front().name}}));
+                 Json::object({{"count", count}, {"example", shown.front().name}}));
   }
   strangers_[index] = count;
-  const std::vector<BackupStorage::Object> shown(
-      strangers.begin(), strangers.begin() + static_cast<std::ptrdiff_t>(std::min(strangers.size(), kStrangersShown)));
   const std::string value = shown.empty() ? "" : documents::encode_strangers(shown);
   if (value == visit->strangers_before) return check_next(visit);
   Commit commit;

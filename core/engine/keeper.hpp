@@ -38,6 +38,8 @@ class Keeper {
   void next_partition();
   void visit(int partition, bool counts, std::function<void()> done);
   void list_storage(const VisitPointer& visit, const std::string& after);
+  void take_page(const VisitPointer& visit, std::vector<BackupStorage::Object> page);
+  void listed(const VisitPointer& visit, bool whole);
   void scan_records(const VisitPointer& visit, const std::string& after);
   void compare(const VisitPointer& visit);
   void report_strangers(const VisitPointer& visit, const std::vector<BackupStorage::Object>& strangers);
@@ -69,6 +71,7 @@ class Keeper {
   std::map<std::string, std::int64_t> removals_;  // when their records were first seen to say "deleting" (monotonic, ms)
   std::set<std::string> candidates_;              // archives without a record, seen once
   std::array<std::int64_t, 256> strangers_{};
+  std::array<bool, 256> unlisted_{};  // when they were last visited
   std::int64_t verified_ = 0;  // in the last whole walk
   std::atomic<std::int64_t> removed_{0};
   Engine::BackupStatistics counting_;

@@ -84,6 +84,12 @@ class KeeperTest : public testing::Test {
     EXPECT_TRUE(harness.world.commit(commit).ok());
     return made.id;
   }
+  // A backup of a session that was deleted so long ago that it may go.
+  std::string plant_over(const std::string& session) {
+    const std::string id = plant(session, 20 * kHour);
+    edit(id, [](BackupRecord& old) { old.session_deleted_at_us = old.created_at_us; });
+    return id;
+  }
   // The record as somebody else changes it in the store.
   void edit(const std::string& id, const std::function<void(BackupRecord&)>& change) {
     const std::string partition = documents::backup_partition(id), key = documents::backup_key(id);
@@ -257,6 +263,49 @@ TEST_F(KeeperTest, StrangersAreReportedAndLeft) {
   harness.pass_ms(kHour);
   EXPECT_EQ(strangers().size(), 2U);
   EXPECT_EQ(harness.engine().backup_statistics().strangers, 2);
+}
+
+// The first part of the storage begins with everything that others named before "workspace-", and the last ends likewise.
+TEST_F(KeeperTest, HoweverManyFilesOthersPutThereTheBackupsBesideThemAreJudged) {
+  const std::string first = plant_over("00000001"), last = plant_over("ff000001");
+  const std::string gone = plant("00000002", kHour);
+  harness.world.archives.erase(archive(gone));
+  for (int i = 0; i < 210'000; ++i) {
+    const std::string number = std::to_string(1'000'000 + i);
+    harness.world.files.insert("photo-" + number);
+    harness.world.files.insert("x-" + number);
+  }
+  ASSERT_TRUE(harness.until([&] { return counted().known; }));
+  EXPECT_EQ(record(gone).state, "missing");
+  EXPECT_TRUE(harness.until([&] { return !stored(first) && !stored(last); })) << "their time is over";
+  EXPECT_EQ(counted().unlisted, 0);
+  EXPECT_GE(counted().strangers, 400'000) << "as many as were looked at";
+  EXPECT_EQ(harness.world.files.size(), 420'000U);
+}
+
+TEST_F(KeeperTest, AListThatIsCutShortDecidesNothingAndIsTold) {
+  std::vector<std::string> told;
+  harness.options.log = [&](int level, const std::string& message, const Json&) {
+    if (level == 3) told.push_back(message);
+  };
+  harness.restart();
+  const std::string over = plant_over("00000001"), gone = plant("00000002", kHour);
+  harness.world.archives.erase(archive(gone));
+  for (int i = 0; i < 200'000; ++i)
+    harness.world.files.insert("workspace-00000000-" + std::to_string(1'000'000 + i) + ".zip");
+  const int asked = harness.world.calls["stat"];
+  ASSERT_TRUE(harness.until([&] { return counted().known; }));
+  EXPECT_EQ(counted().unlisted, 1);
+  EXPECT_THAT(told, Contains(HasSubstr("too many archives")));
+  EXPECT_TRUE(stored(over)) << "its time is over, but nothing is decided on a part of the list";
+  EXPECT_EQ(record(over).state, "verified");
+  EXPECT_EQ(record(gone).state, "verified");
+  EXPECT_EQ(harness.world.calls["stat"], asked) << "what a list was cut before is not asked for by name";
+  harness.world.files.clear();
+  harness.pass_ms(kHour);
+  EXPECT_FALSE(stored(over));
+  EXPECT_EQ(record(gone).state, "missing");
+  EXPECT_EQ(counted().unlisted, 0);
 }
 
 TEST_F(KeeperTest, ARemovalThatFailsOrIsCutOffGoesOn) {

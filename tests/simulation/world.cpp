@@ -575,8 +575,16 @@ Result<std::vector<BackupStorage::Object>> World::list_archives(const std::strin
   if (auto error = refused("list_archives", "")) return *std::move(error);
   std::vector<BackupStorage::Object> page;
   if (list_shows_nothing) return page;
-  for (auto it = archives.upper_bound(after); it != archives.end() && page.size() < limit; ++it)
-    page.push_back({it->first, it->second.receipt.archive_bytes, it->second.receipt.made_at_us});
+  auto archive = archives.upper_bound(after);
+  auto file = files.upper_bound(after);
+  while (page.size() < limit && (archive != archives.end() || file != files.end())) {
+    if (archive == archives.end() || (file != files.end() && *file < archive->first)) {
+      page.push_back({*file++, 0, 0});
+      continue;
+    }
+    page.push_back({archive->first, archive->second.receipt.archive_bytes, archive->second.receipt.made_at_us});
+    ++archive;
+  }
   return page;
 }
 

@@ -133,6 +133,7 @@ class World {
   std::map<std::tuple<std::string, std::string, std::int64_t>, SimTask> tasks;
   std::map<std::string, SimArchive> archives;
   std::map<std::string, SimArchive> lost_archives;
+  std::set<std::string> files;     // of others beside the archives, by name
   std::set<std::string> bereft;    // sessions that an archive was ever lost of
   std::int64_t retention_ms = 0;   // the engines'; 0: none of it is judged
   std::set<std::string> may_skip;  // sessions whose loss an admin accepted
