@@ -118,17 +118,32 @@ struct Catalogue::Update {
   Change change;
   Done<BackupRecord> done;
   std::int64_t ttl_ms = 0;
+  std::string rests_on;  // the id of what stands in for it
   int tries = 0;
 };
 
 void Catalogue::update(const std::string& id, Change change, Done<BackupRecord> done, std::int64_t ttl_ms) {
   if (!valid_backup_id(id)) return done(no_backup(id));
-  update_on(std::make_shared<Update>(Update{id, std::move(change), std::move(done), ttl_ms}));
+  update_on(std::make_shared<Update>(Update{id, std::move(change), std::move(done), ttl_ms, "", 0}));
+}
+
+void Catalogue::update_resting(const std::string& id, const std::string& rests_on, Change change, Done<BackupRecord> done) {
+  if (!valid_backup_id(id)) return done(no_backup(id));
+  update_on(std::make_shared<Update>(Update{id, std::move(change), std::move(done), 0, rests_on, 0}));
 }
 
 void Catalogue::update_on(const std::shared_ptr<Update>& update) {
+  if (update->rests_on.empty()) return update_beside(update, {});
+  context_.get(documents::backup_partition(update->rests_on), documents::backup_key(update->rests_on),
+               [this, update](const Result<Document>& found) {
+                 if (!found && found.error().code != Code::not_found) return update->done(found.error());
+                 update_beside(update, found ? *found : Document{});
+               });
+}
+
+void Catalogue::update_beside(const std::shared_ptr<Update>& update, const Document& other) {
   const std::string partition = documents::backup_partition(update->id), key = documents::backup_key(update->id);
-  context_.get(partition, key, [this, update, partition, key](const Result<Document>& found) {
+  context_.get(partition, key, [this, update, other, partition, key](const Result<Document>& found) {
     if (!found) return update->done(found.error().code == Code::not_found ? no_backup(update->id) : found.error());
     auto record = documents::decode_backup(*found);
     if (!record) return update->done(record.error());
@@ -138,6 +153,15 @@ void Catalogue::update_on(const std::shared_ptr<Update>& update) {
     Commit put;
     put.partition = partition;
     put.conditions.push_back({Condition::Kind::revision, key, found->revision});
+    if (!update->rests_on.empty()) {
+      const auto standing = documents::decode_backup(other);
+      if (!standing || !is_superseded(before, {&*standing, 1}))
+        return update->done(Error{Code::conflict,
+                                  "the backup " + update->rests_on + ", which stood in for " + update->id +
+                                      ", was just found bad or removed; look at what is left",
+                                  0});
+      put.conditions.push_back({Condition::Kind::revision, other.key, other.revision});
+    }
     put.operations.push_back({StoreOperation::Kind::put, key, to_json(*record).dump(), update->ttl_ms});
     context_.commit(std::move(put), [this, update, record = *std::move(record)](const Result<CommitResult>& result) {
       if (result) return update->done(record);
@@ -190,7 +214,7 @@ void Catalogue::deletion_of(const std::string& session_id, Done<std::int64_t> do
                });
 }
 
-// The session's records first, for what stands in for it; then its deletion; then the record itself, by compare-and-swap.
+// The session's records first, for what stands in for it; then its deletion; then the record itself, by compare-and-swap of both.
 void Catalogue::remove(const std::string& id, BackupRemoval removal, Done<BackupRecord> done) {
   if (!valid_backup_id(id)) return done(no_backup(id));
   const std::string session_id = id.substr(0, 8);
@@ -223,7 +247,10 @@ void Catalogue::remove(const std::string& id, BackupRemoval removal, Done<Backup
         record.note = BackupNote{removal.reason, removal.actor, now_us};
         return std::nullopt;
       };
-      update(id, change, [this, done](Result<BackupRecord> removed) {
+      const auto own = std::find_if(all.begin(), all.end(), [&](const BackupRecord& record) { return record.id == id; });
+      const bool rests = own != all.end() && !exists && !removal.override_retention;
+      const BackupRecord* other = rests ? stand_in(*own, all) : nullptr;
+      update_resting(id, other ? other->id : "", change, [this, done](Result<BackupRecord> removed) {
         if (removed && changed) changed(removed->id);
         done(std::move(removed));
       });

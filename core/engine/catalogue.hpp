@@ -30,6 +30,9 @@ class Catalogue {
   // somebody else changed it meanwhile. Answers it as committed. `ttl_ms`: then the record goes; 0: never.
   using Change = std::function<std::optional<Error>(BackupRecord&)>;
   void update(const std::string& id, Change change, Done<BackupRecord> done, std::int64_t ttl_ms = 0);
+  // As update(), but only where `rests_on`, the id of another backup of its session, stands in for it at the moment of the change;
+  // else CONFLICT. Empty: none need.
+  void update_resting(const std::string& id, const std::string& rests_on, Change change, Done<BackupRecord> done);
 
   // For people. CONFLICT where it is held, rests under a session's operation, or is the newest good one of a session that was
   // deleted less than its retention ago and `removal` does not override that.
@@ -53,6 +56,7 @@ class Catalogue {
   static bool take(Listing& listing, const std::vector<Document>& page);
   struct Update;
   void update_on(const std::shared_ptr<Update>& update);
+  void update_beside(const std::shared_ptr<Update>& update, const Document& other);
   void note_use(const SessionView& before, const SessionView& after);
   struct Strangers;
   void strangers_on(const std::shared_ptr<Strangers>& strangers);

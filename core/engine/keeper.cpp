@@ -356,15 +356,18 @@ void Keeper::judge(const VisitPointer& visit, const BackupRecord& found, std::in
 void Keeper::judge_again(const VisitPointer& visit, const BackupRecord& found, const BackupRecord& record) {
   catalogue_.of_session(record.session_id, [this, visit, found, record](const Result<std::vector<BackupRecord>>& now) {
     if (!now) return judge_next(visit);
-    const BackupFacts facts{record.session_deleted_at_us == 0, is_superseded(record, *now)};
+    const BackupRecord* other = stand_in(record, *now);
+    const BackupFacts facts{record.session_deleted_at_us == 0, other != nullptr};
     const BackupJudgement judged = judge_backup(record, facts, context_.wall_us(), catalogue_.policy());
     if (!judged.remove) return judge_next(visit);
-    begin_removal(visit, found, judged.reason);
+    begin_removal(visit, found, judged.reason, other ? other->id : "");
   });
 }
 
-// Decided on what was judged: where that changed, or somebody holds it or begins to rest on it, the next visit judges anew.
-void Keeper::begin_removal(const VisitPointer& visit, const BackupRecord& record, const std::string& reason) {
+// Decided on what was judged: where that changed, or what stands in for it, or somebody holds it or begins to rest on it, the next
+// visit judges anew.
+void Keeper::begin_removal(const VisitPointer& visit, const BackupRecord& record, const std::string& reason,
+                           const std::string& rests_on) {
   const auto change = [this, record, reason](BackupRecord& now) -> std::optional<Error> {
     const std::int64_t now_us = context_.wall_us();
     const bool same = now.state == record.state && now.receipt == record.receipt;
@@ -373,7 +376,7 @@ void Keeper::begin_removal(const VisitPointer& visit, const BackupRecord& record
     now.note = BackupNote{reason, "retention", now_us};
     return std::nullopt;
   };
-  catalogue_.update(record.id, change, [this, visit](const Result<BackupRecord>& marked) {
+  catalogue_.update_resting(record.id, rests_on, change, [this, visit](const Result<BackupRecord>& marked) {
     if (!marked) return judge_next(visit);
     context_.log(1, "a backup is removed", about(*marked));
     emit(*marked, "backup.deleting");

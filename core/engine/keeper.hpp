@@ -49,7 +49,8 @@ class Keeper {
   void judge_next(const VisitPointer& visit);
   void judge(const VisitPointer& visit, const BackupRecord& found, std::int64_t deleted_at_us);
   void judge_again(const VisitPointer& visit, const BackupRecord& found, const BackupRecord& record);
-  void begin_removal(const VisitPointer& visit, const BackupRecord& record, const std::string& reason);
+  void begin_removal(const VisitPointer& visit, const BackupRecord& record, const std::string& reason,
+                     const std::string& rests_on);
   void erase(const VisitPointer& visit, const BackupRecord& record);
   void erased(const VisitPointer& visit, const std::string& id);
   void count(const BackupRecord& record);

@@ -18,12 +18,17 @@ bool is_held(const BackupRecord& record, std::int64_t now_us) {
 
 bool is_good(const BackupRecord& record) { return record.state == "verified"; }
 
-bool is_superseded(const BackupRecord& record, std::span<const BackupRecord> session) {
-  return std::any_of(session.begin(), session.end(), [&](const BackupRecord& other) {
+const BackupRecord* stand_in(const BackupRecord& record, std::span<const BackupRecord> session) {
+  const auto found = std::find_if(session.begin(), session.end(), [&](const BackupRecord& other) {
     const bool as_consistent = record.receipt.live || !other.receipt.live;
     const bool as_complete = record.receipt.exclusions || !other.receipt.exclusions;
     return other.id > record.id && is_good(other) && as_consistent && as_complete;
   });
+  return found == session.end() ? nullptr : &*found;
+}
+
+bool is_superseded(const BackupRecord& record, std::span<const BackupRecord> session) {
+  return stand_in(record, session) != nullptr;
 }
 
 std::vector<std::string> used_backups(const Session& session) {

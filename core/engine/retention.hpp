@@ -38,7 +38,8 @@ struct BackupJudgement {
 [[nodiscard]] bool is_held(const BackupRecord&, std::int64_t now_us);
 // Verified, and nothing is known to be wrong with it.
 [[nodiscard]] bool is_good(const BackupRecord&);
-// Whether one of `session`, all backups of one session, stands in for `record`.
+// One of `session`, all backups of one session, that stands in for `record`; null: there is none.
+[[nodiscard]] const BackupRecord* stand_in(const BackupRecord& record, std::span<const BackupRecord> session);
 [[nodiscard]] bool is_superseded(const BackupRecord& record, std::span<const BackupRecord> session);
 // The ids of the backups that a session's document rests on.
 [[nodiscard]] std::vector<std::string> used_backups(const Session&);

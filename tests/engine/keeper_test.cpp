@@ -374,6 +374,31 @@ TEST_F(KeeperTest, WhatStandsInForABackupIsLookedAtOnceMoreBeforeThatIsRemoved) 
   EXPECT_EQ(record(older).state, "verified");
 }
 
+// Both removals were judged, and each rested on the other's record: the second one to be written down meets the first.
+TEST_F(KeeperTest, WhatStandsInForABackupDoesSoWhenTheRemovalIsWrittenDown) {
+  for (const bool by_retention : {true, false}) {
+    const std::string newer = saved(by_retention ? "ada" : "bob"), session = newer.substr(0, 8);
+    const std::string older = plant(session, by_retention ? 20 * kHour : kHour);
+    bool removed = false;
+    harness.replica->on_get = [&](const std::string& key) {
+      if (key != documents::backup_key(older) || std::exchange(removed, true)) return;
+      edit(newer, [](BackupRecord& now) {
+        now.state = "deleting";
+        now.note = BackupNote{"an admin's override", "ada", 1};
+      });
+    };
+    if (!by_retention) {
+      EXPECT_EQ(code_of(remove(older)), Code::conflict);
+    }
+    harness.pass_ms(kHour);
+    EXPECT_TRUE(removed);
+    EXPECT_TRUE(stored(older)) << "it is the only good one";
+    EXPECT_EQ(record(older).state, "verified");
+    EXPECT_EQ(record(newer).state, "deleted");
+    harness.replica->on_get = nullptr;
+  }
+}
+
 TEST_F(KeeperTest, WhatAKeptVolumeRestsOnIsNotRemovedByRetention) {
   const std::string session = harness.create_running();
   ASSERT_TRUE(harness.sleep(session).ok());
