@@ -149,7 +149,8 @@ class Engine {
   // that runs, never releases a volume. CONFLICT where it is neither asleep nor running, or another operation is under way.
   void backup(std::string id, std::string trigger, CommandOptions, Done<SessionView>);
   // Begins to fill a new volume from the backup and to put it in the place of the session's. CONFLICT unless the session is
-  // asleep or its volume is lost, or where the backup is not verified or another user's.
+  // asleep or its volume is lost, or where the backup is not verified or another user's; EXHAUSTED where a hundred volumes that
+  // restores replaced are kept.
   void restore(std::string id, BackupRecord backup, CommandOptions, Done<SessionView>);
   // A new session of that user, filled from the backup before it starts. As create(), and CONFLICT as above.
   void restore_as_new(BackupRecord backup, std::string user_id, CommandOptions, Done<SessionView>);

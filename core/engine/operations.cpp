@@ -15,6 +15,9 @@ constexpr std::int64_t kSecondUs = 1'000'000;
 constexpr std::size_t kRemembered = 4;  // operations whose tasks are removed
 constexpr const char* kGaveWay = "somebody asked for another operation";
 constexpr std::int64_t kTries = 10, kScheduledTries = 3;
+// What restores replaced and what failed ones left, each. All stand in the session's document, which may have 1 MiB, and a volume
+// that is kept with a receipt of up to 4 KiB.
+constexpr std::size_t kVolumesMax = 100;
 
 // The time in a backup's id, "{session}-{time}"; 0 where there is none.
 std::int64_t time_of(const std::string& backup_id) {
@@ -64,6 +67,25 @@ Status refuse_restore(const Session& session) {
                "session " + session.id + " is " + std::string(to_string(session.phase)) +
                    "; a backup is restored into a session that is asleep: put it to sleep first, or restore it as a new session",
                0};
+}
+
+// Nothing is released before its time to make room: it waits.
+Status refuse_more_volumes(const Session& session, std::int64_t now_us) {
+  const std::string of = "session " + session.id + " has " + std::to_string(kVolumesMax) + " volumes ";
+  const std::string instead = "restore the backup as a new session, or into this one ";
+  if (session.phase == Phase::asleep && session.kept_volumes.size() >= kVolumesMax) {
+    const auto next = std::min_element(session.kept_volumes.begin(), session.kept_volumes.end(),
+                                       [](const KeptVolume& a, const KeptVolume& b) { return a.until_us < b.until_us; });
+    return Error{Code::exhausted,
+                 of + "that earlier restores replaced and that are still kept; " + instead + "after " + format_time(next->until_us),
+                 std::max<std::int64_t>(0, (next->until_us - now_us) / 1000)};
+  }
+  if (session.discarded_volumes.size() >= kVolumesMax)
+    return Error{Code::exhausted,
+                 of + "left by restores that came to nothing, which the platform has not removed yet; " + instead +
+                     "when it has",
+                 0};
+  return {};
 }
 
 // What the schedule is to know of a backup that is over.
@@ -131,6 +153,7 @@ Receipt source_of(const BackupRecord& backup) {
 Status begin_restore(Session& session, const std::string& id, const Receipt& source, const std::string& token,
                      std::int64_t now_us) {
   ROOST_CHECK(refuse_restore(session));
+  ROOST_CHECK(refuse_more_volumes(session, now_us));
   cancel(session, kGaveWay);
   Operation operation = restore_operation(id, source, now_us);
   Volume target = session.volume;

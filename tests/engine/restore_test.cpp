@@ -104,6 +104,41 @@ TEST_F(Restore, WhatWasReplacedGoesAfterItsTimeAndOnlyWithItsArchive) {
   EXPECT_TRUE(h.world.violations.empty());
 }
 
+// A session's document has a limit, and what does not fit into it could not be written down any more.
+TEST_F(Restore, IsRefusedWhereTooManyVolumesAreKeptAndNoneGoesForIt) {
+  prepare();
+  ASSERT_TRUE(h.restore(id, backup).ok());
+  h.operated(id);
+  const std::string partition = documents::partition(id), key = documents::session_key(id);
+  SessionView stored = *documents::decode_session(*h.world.get(partition, key));
+  Session crowded = stored->session;
+  while (crowded.kept_volumes.size() < 99) {
+    crowded.kept_volumes.push_back(crowded.kept_volumes.front());
+    crowded.kept_volumes.back().volume.uid += "-" + std::to_string(crowded.kept_volumes.size());
+    crowded.kept_volumes.back().until_us += 1'000'000;
+  }
+  Commit commit;
+  commit.partition = partition;
+  commit.operations.push_back({StoreOperation::Kind::put, key, documents::encode(crowded, stored->commits), 0});
+  ASSERT_TRUE(h.world.commit(commit).ok());
+  h.restart();
+  ASSERT_TRUE(h.restore(id, backup).ok());
+  EXPECT_EQ(h.operated(id).outcome, OperationOutcome::succeeded);
+  ASSERT_EQ(session().kept_volumes.size(), 100U);
+  const std::uint64_t revision = h.view(id)->revision;
+  const auto refused = h.restore(id, backup);
+  ASSERT_EQ(code_of(refused), Code::exhausted);
+  EXPECT_NE(refused.error().message.find("as a new session"), std::string::npos) << refused.error().message;
+  EXPECT_GT(refused.error().retry_after_ms, 6LL * 24 * 3600 * 1000);
+  EXPECT_EQ(h.view(id)->revision, revision);
+  EXPECT_EQ(h.world.calls["remove_volume"], 0);
+  EXPECT_TRUE(h.restore_as_new(backup, "ada@example.com").ok());
+  h.world.lose_volume(id, session().volume.name);
+  ASSERT_TRUE(h.until([&] { return h.phase(id) == Phase::volume_lost; }));
+  EXPECT_TRUE(h.restore(id, backup).ok()) << "nothing is there that it would keep";
+  EXPECT_EQ(h.operated(id).outcome, OperationOutcome::succeeded);
+}
+
 TEST_F(Restore, ADeleteReleasesWhatIsKeptToo) {
   prepare();
   ASSERT_TRUE(h.restore(id, backup).ok());
