@@ -209,7 +209,7 @@ int Application::run_daemon() {
   }
   if (loopback) std::cout << (*runtime)->banner() << std::flush;
   const int code = serve(**runtime);
-  if (code != 0) {  // a call into a plugin does not return: its thread cannot be ended, so the process is
+  if (code != 0) {  // a call into a plugin may not return: its thread cannot be ended, so the process is
     std::cout.flush();
     ::_exit(code);
   }
@@ -222,8 +222,8 @@ int Application::serve(Runtime& runtime) {
   const std::int64_t watchdog_ns = notify.watchdog_ms() * 1'000'000;
   const std::int64_t every_ms = notify.watchdog_ms() > 0 ? std::min(kTickMs, notify.watchdog_ms()) : kTickMs;
   std::int64_t ticked_ns = 0, fed_ns = 0;
-  bool announced = false;
-  for (;;) {
+  bool announced = false, refused = false;
+  while (!refused) {
     const int signal = wait_for_signal(announced ? every_ms : kStartingMs);
     if (signal == SIGHUP) reload(runtime, notify);
     if (signal == SIGTERM || signal == SIGINT) {
@@ -231,11 +231,14 @@ int Application::serve(Runtime& runtime) {
       break;
     }
     const std::int64_t now_ns = clock.monotonic_ns();
-    if (!announced && runtime.ready().ok()) {
+    const Status ready = announced ? Status{} : runtime.ready();
+    if (!announced && ready.ok()) {
       announced = true;
       log::info("ready");
       notify.ready("running");
     }
+    refused = !ready.ok() && ready.error().code == Code::data_loss;
+    if (refused) log::error("roostd cannot start", ready.error());
     if (now_ns - ticked_ns >= kTickMs * 1'000'000) {
       ticked_ns = now_ns;
       runtime.tick();
@@ -252,7 +255,7 @@ int Application::serve(Runtime& runtime) {
     log::error("a call into a plugin did not return; ending without it");
   else
     log::info("stopped");
-  return clean ? 0 : 1;
+  return clean && !refused ? 0 : 1;
 }
 
 }  // namespace roost::daemon

@@ -14,6 +14,7 @@
 
 #include "base/clock.hpp"
 #include "base/result.hpp"
+#include "engine/documents.hpp"
 #include "engine/ports.hpp"
 
 namespace roost::daemon {
@@ -38,6 +39,12 @@ class BlockingStore {
   BlockingStore& operator=(const BlockingStore&) = delete;
 
   Status begin() { return renew(true); }
+  // After begin(): DATA_LOSS where an import into it was not finished.
+  Status check_whole() {
+    const auto marker = get(documents::kTransferPartition, documents::kImportKey);
+    if (marker) return documents::half_imported();
+    return marker.error().code == Code::not_found ? Status{} : Status(marker.error());
+  }
   Result<Document> get(const std::string& partition, const std::string& key) {
     ROOST_CHECK(renew(false));
     return ask<Document>([&](Done<Document> done) { store_.get(partition, key, std::move(done)); });

@@ -84,6 +84,7 @@ class Recovery {
 Result<RecoverReport> recover_catalogue(Store& store, BackupStorage& storage, Clock& clock, const RecoverOptions& options) {
   BlockingStore blocking(store, clock, options.holder);
   ROOST_CHECK(blocking.begin());
+  ROOST_CHECK(blocking.check_whole());
   Recovery recovery(blocking, clock, options);
   std::string after;
   for (;;) {

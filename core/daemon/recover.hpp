@@ -27,7 +27,8 @@ struct RecoverReport {
   std::int64_t strangers = 0;  // anything else
 };
 
-// CONFLICT where a leader lives; the storage's or the store's error where one of them fails.
+// CONFLICT where a leader lives; DATA_LOSS where an import into the store was not finished; the storage's or the store's error
+// where one of them fails.
 [[nodiscard]] Result<RecoverReport> recover_catalogue(Store& store, BackupStorage& storage, Clock& clock,
                                                       const RecoverOptions& options);
 

@@ -32,8 +32,6 @@ constexpr std::size_t kLineMax = 16U << 20;    // a document of 1 MiB, each byte
 constexpr std::size_t kBatchBytes = 4U << 20;  // of one commit
 constexpr std::size_t kBatch = 100;
 constexpr std::int64_t kBurntMs = 60'000;
-constexpr const char* kPartition = "transfer";
-constexpr const char* kMarker = "import";
 
 // ---- the file -----------------------------------------------------------------------------------------------------------
 
@@ -273,7 +271,7 @@ class Importer {
 
   // The store is empty, or holds what an earlier, interrupted import of this very file has brought.
   Status begin() {
-    auto marker = store_.get(kPartition, kMarker);
+    auto marker = store_.get(documents::kTransferPartition, documents::kImportKey);
     if (marker) {
       auto json = Json::parse(marker->value);
       if (!json || (*json)["sha256"].as_string() != sha256_)
@@ -314,17 +312,17 @@ class Importer {
   }
   Status end() {
     Commit commit_marker;
-    commit_marker.partition = kPartition;
-    commit_marker.operations.push_back({StoreOperation::Kind::remove, kMarker, "", 0});
+    commit_marker.partition = documents::kTransferPartition;
+    commit_marker.operations.push_back({StoreOperation::Kind::remove, documents::kImportKey, "", 0});
     return commit(commit_marker);
   }
 
  private:
   Status mark(std::int64_t line) {
     Commit marker;
-    marker.partition = kPartition;
+    marker.partition = documents::kTransferPartition;
     marker.operations.push_back(
-        {StoreOperation::Kind::put, kMarker, Json::object({{"sha256", sha256_}, {"line", line}}).dump(), 0});
+        {StoreOperation::Kind::put, documents::kImportKey, Json::object({{"sha256", sha256_}, {"line", line}}).dump(), 0});
     return commit(marker);
   }
   // Repeated as it is: what it puts it may put twice.
@@ -418,6 +416,7 @@ class Comparer {
 Result<TransferReport> export_store(Store& store, Clock& clock, const std::string& file, const TransferOptions& options) {
   BlockingStore blocking(store, clock, options.holder);
   ROOST_CHECK(blocking.begin());
+  ROOST_CHECK(blocking.check_whole());
   Writer writer(file);
   ROOST_CHECK(writer.open());
   ROOST_TRY(const Watched before, blocking.watch(""));

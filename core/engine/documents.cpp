@@ -47,6 +47,13 @@ std::string user_idempotency_key(std::string_view client_key) { return "idempote
 std::string reservation_key(std::string_view id) { return "reservation/" + std::string(id); }
 std::string backup_key(std::string_view backup_id) { return "backup/" + std::string(backup_id); }
 
+Error half_imported() {
+  return {Code::data_loss,
+          "the store holds only a part of what an import was to bring into it: run the same roostd import FILE again, which goes on "
+          "where it was interrupted, or take an empty store",
+          0};
+}
+
 std::string encode(const Session& session, std::string_view commits) {
   Json json = to_json(session);
   json.set("commits", commits);

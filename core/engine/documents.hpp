@@ -42,6 +42,11 @@ inline constexpr std::string_view kHandOverKey = "hand-over";
 inline constexpr std::string_view kIdentityPartition = "identity";
 inline constexpr std::string_view kIdentityKey = "secret-key";
 
+// Stands there from the beginning of an import into this store until all of it was read back.
+inline constexpr const char* kTransferPartition = "transfer";
+inline constexpr const char* kImportKey = "import";
+[[nodiscard]] Error half_imported();  // DATA_LOSS: why such a store is not used
+
 // The session with the marks of its last commits, newest first.
 [[nodiscard]] std::string encode(const Session&, std::string_view commits);
 [[nodiscard]] Result<SessionView> decode_session(const Document&);

@@ -52,7 +52,18 @@ class Engine::Impl : public std::enable_shared_from_this<Engine::Impl> {
   }
 
   void start() {
-    check_identity([this] { begin(); });
+    check_import([this] { check_identity([this] { begin(); }); });
+  }
+
+  // What an interrupted import has left looks like all there is, and is not: nothing is begun on it.
+  void check_import(std::function<void()> then) {
+    context.get(documents::kTransferPartition, documents::kImportKey,
+                [this, then = std::move(then)](const Result<Document>& marker) {
+                  half_imported = marker.ok();
+                  if (half_imported || context.stopping) return;
+                  if (marker.error().code == Code::not_found) return then();
+                  context.after_ms(500, [this, then] { check_import(then); });
+                });
   }
 
   // Whoever comes first writes which secret key this store's replicas have.
@@ -170,7 +181,8 @@ class Engine::Impl : public std::enable_shared_from_this<Engine::Impl> {
   Schedule schedule{context, writer, leader};
   Follower follower{context, writer, chat, relay};
   std::atomic<bool> loaded{false};
-  std::atomic<bool> foreign{false};  // the store is of another secret key
+  std::atomic<bool> foreign{false};        // the store is of another secret key
+  std::atomic<bool> half_imported{false};  // an import into the store was not finished
 };
 
 Engine::Engine(Ports ports, EngineOptions options) : impl_(std::make_shared<Impl>(ports, std::move(options))) {}
@@ -202,6 +214,7 @@ void Engine::look(std::string id, Done<SessionView> done) {
 
 Status Engine::ready() const {
   const Context& context = impl_->context;
+  if (impl_->half_imported) return documents::half_imported();
   if (impl_->foreign) return Impl::foreign_store();
   const auto why = [&] {
     const std::string problem = context.store_ok ? std::string() : context.store_problem();

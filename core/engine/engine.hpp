@@ -124,7 +124,8 @@ class Engine {
   void hand_over();
   // Stops beginning new steps, releases the lease, answers once no call is under way.
   void stop(std::function<void()> stopped);
-  // OK once the read model is loaded and the backends answer; else UNAVAILABLE with the reason.
+  // OK once the read model is loaded and the backends answer; else UNAVAILABLE with the reason. DATA_LOSS: it never will be, for
+  // the store holds a part of an import only.
   [[nodiscard]] Status ready() const;
   void reconfigure(EngineOptions options);
 

@@ -342,5 +342,24 @@ TEST(Replicas, AStoreOfAnotherSecretKeyIsRefused) {
   EXPECT_FALSE(second.engine().statistics().leader);
 }
 
+TEST(Replicas, AStoreThatAnImportDidNotFinishIsRefused) {
+  Harness h;
+  Commit commit;
+  commit.partition = documents::kTransferPartition;
+  commit.operations.push_back({StoreOperation::Kind::put, documents::kImportKey, "{}", 0});
+  ASSERT_TRUE(h.world.commit(commit).ok());
+  for (const bool replicated : {true, false}) {
+    EngineOptions options = replica_options("b");
+    options.replicated = replicated;
+    Replica replica(h.world, options);
+    replica.engine().start();
+    h.pass_ms(30'000);
+    ASSERT_FALSE(replica.engine().ready().ok());
+    EXPECT_EQ(replica.engine().ready().error().code, Code::data_loss);
+    EXPECT_NE(replica.engine().ready().error().message.find("roostd import FILE"), std::string::npos);
+    EXPECT_FALSE(replica.engine().statistics().leader);
+  }
+}
+
 }  // namespace
 }  // namespace roost::simulation

@@ -1,6 +1,7 @@
 """roostd export and import: from SQLite into Redis and back, with real stores; damage, a store in use and interruptions."""
 import json
 import pathlib
+import sqlite3
 import subprocess
 
 import pytest
@@ -105,6 +106,31 @@ def test_a_damaged_file_changes_nothing(source, tmp_path):
             done = transfer(source, "import", tmp_path / "bad.export", {"address": redis.socket})
             assert done.returncode == 1 and "bad.export:" in done.stderr, (how, done)
             assert redis.cli("KEYS", "*document*") == "", how
+
+
+def test_a_store_that_an_import_did_not_finish_is_not_used(source, tmp_path):
+    whole = tmp_path / "whole.export"
+    assert transfer(source, "export", whole).returncode == 0
+    with sqlite3.connect(source.directory / "data/store.db") as store:
+        store.execute("INSERT INTO documents(partition, key, revision, value) VALUES(?, 'import', 1, ?)",
+                      (b"transfer", b'{"sha256":"0","line":32}'))
+    store.close()
+    done = subprocess.run([source.build / "bin/roostd", "--config", TOP / "config/roost.yaml"], env=source.environment,
+                          capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and "roostd import FILE again" in done.stderr, done
+    done = transfer(source, "export", tmp_path / "half.export")
+    assert done.returncode == 1 and "roostd import FILE again" in done.stderr, done
+    assert list(tmp_path.iterdir()) == [whole]
+    done = subprocess.run([source.build / "bin/roostd", "--config", TOP / "config/roost.yaml", "recover"], env=source.environment,
+                          capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and "roostd import FILE again" in done.stderr, done
+    done = transfer(source, "import", whole)
+    assert done.returncode == 1 and "import of another file" in done.stderr, done
+    with sqlite3.connect(source.directory / "data/store.db") as store:
+        store.execute("DELETE FROM documents WHERE partition = ?", (b"transfer",))
+    store.close()
+    source.start()
+    knows_everything(source, source)
 
 
 def test_an_interrupted_import_goes_on(source, tmp_path):
