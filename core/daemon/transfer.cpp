@@ -32,6 +32,8 @@ constexpr std::size_t kLineMax = 16U << 20;    // a document of 1 MiB, each byte
 constexpr std::size_t kBatchBytes = 4U << 20;  // of one commit
 constexpr std::size_t kBatch = 100;
 constexpr std::int64_t kBurntMs = 60'000;
+constexpr std::int64_t kLookMs = 1'000;
+constexpr int kWatchesMax = 64;  // for all that a store remembers, 8,192 changes of ours
 
 // ---- the file -----------------------------------------------------------------------------------------------------------
 
@@ -201,6 +203,63 @@ std::int64_t life_of(const Document& document, const TransferOptions& options, s
   return 0;
 }
 
+// Whether the store removes such documents by itself, at the end of their life, and nobody else does.
+bool expires(const std::string& key) {
+  for (const char* prefix : {"idempotency/", "tombstone/", "history/", "backup/"}) {
+    if (key.rfind(prefix, 0) == 0) return true;
+  }
+  return false;
+}
+
+// Whether the store stays as it is while it is read. A document whose life ends meanwhile is no change: the file may hold it or not.
+class Stillness {
+ public:
+  Stillness(BlockingStore& store, Clock& clock) : store_(store), clock_(clock) {}
+
+  Status begin() {
+    ROOST_TRY(const Watched now, store_.watch(""));
+    resume_ = now.resume;
+    looked_ms_ = now_ms();
+    return {};
+  }
+  // On the way: a store remembers its last changes only.
+  Status look() { return now_ms() - looked_ms_ < kLookMs ? Status{} : end(); }
+  // Of all that changed until now. What goes on changing is later, and does not keep this from ending.
+  Status end() {
+    for (int i = 0; i < kWatchesMax; ++i) {
+      const auto seen = store_.watch(resume_);
+      if (!seen)
+        return Error{Code::conflict,
+                     "whether the store changed while it was being exported is not known (" + seen.error().message +
+                         "): export again",
+                     0};
+      resume_ = seen->resume;
+      for (const Change& change : seen->changes) ROOST_CHECK(judge(change));
+      if (seen->changes.empty() && !seen->behind) break;
+    }
+    looked_ms_ = now_ms();
+    return {};
+  }
+
+ private:
+  [[nodiscard]] std::int64_t now_ms() const { return clock_.monotonic_ns() / 1'000'000; }
+  Status judge(const Change& change) {
+    if (change.partition == documents::kLeaderPartition) return {};
+    const auto now = store_.get(change.partition, change.key);
+    if (!now && now.error().code != Code::not_found) return now.error();
+    if (!now && expires(change.key)) return {};
+    return Error{Code::conflict,
+                 "the store changed while it was being exported (" + change.key +
+                     "): stop every roostd that uses it, then export again",
+                 0};
+  }
+
+  BlockingStore& store_;
+  Clock& clock_;
+  std::string resume_;
+  std::int64_t looked_ms_ = 0;
+};
+
 // "message/{id}/" of a message in the queue or the history; empty for anything else.
 std::string queue_of(const std::string& key) {
   const bool is_message = key.rfind("message/", 0) == 0 || key.rfind("history/", 0) == 0;
@@ -210,8 +269,8 @@ std::string queue_of(const std::string& key) {
 
 class Exporter {
  public:
-  Exporter(BlockingStore& store, Clock& clock, Writer& writer, const TransferOptions& options)
-      : store_(store), clock_(clock), writer_(writer), options_(options) {}
+  Exporter(BlockingStore& store, Stillness& still, Clock& clock, Writer& writer, const TransferOptions& options)
+      : store_(store), still_(still), clock_(clock), writer_(writer), options_(options) {}
 
   Status run() {
     for (const std::string& partition : documents::fixed_partitions()) ROOST_CHECK(partition_out(partition));
@@ -226,6 +285,7 @@ class Exporter {
     std::vector<Json> lines;
     std::string after;
     for (;;) {
+      ROOST_CHECK(still_.look());
       ROOST_TRY(const std::vector<Document> page, store_.scan(partition, after));
       for (const Document& document : page) {
         note(document, last);
@@ -257,6 +317,7 @@ class Exporter {
   }
 
   BlockingStore& store_;
+  Stillness& still_;
   Clock& clock_;
   Writer& writer_;
   const TransferOptions& options_;
@@ -419,17 +480,12 @@ Result<TransferReport> export_store(Store& store, Clock& clock, const std::strin
   ROOST_CHECK(blocking.check_whole());
   Writer writer(file);
   ROOST_CHECK(writer.open());
-  ROOST_TRY(const Watched before, blocking.watch(""));
+  Stillness still(blocking, clock);
+  ROOST_CHECK(still.begin());
   ROOST_CHECK(writer.line(Json::object({{"format", kFormat}, {"version", kVersion}, {"made_at", format_time(clock.wall_us())}})));
-  Exporter exporter(blocking, clock, writer, options);
+  Exporter exporter(blocking, still, clock, writer, options);
   ROOST_CHECK(exporter.run());
-  const auto after = blocking.watch(before.resume);
-  const bool changed = !after || std::any_of(after->changes.begin(), after->changes.end(), [](const Change& change) {
-    return change.partition != documents::kLeaderPartition;
-  });
-  if (changed)
-    return Error{Code::conflict,
-                 "the store changed while it was being exported: stop every roostd that uses it, then export again", 0};
+  ROOST_CHECK(still.end());
   ROOST_CHECK(writer.finish(
       Json::object({{"end", true}, {"documents", exporter.report.documents}, {"sequences", exporter.report.sequences}}),
       exporter.report));

@@ -26,7 +26,7 @@ struct TransferReport {
   std::string sha256;
 };
 
-// CONFLICT where a leader lives or the store changes meanwhile; EXISTS where the file is there; DATA_LOSS where an import into the
+// CONFLICT where a leader lives or the store changes meanwhile, but for documents whose life ends; EXISTS where the file is there; DATA_LOSS where an import into the
 // store was not finished.
 [[nodiscard]] Result<TransferReport> export_store(Store& store, Clock& clock, const std::string& file,
                                                   const TransferOptions& options);

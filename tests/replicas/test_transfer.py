@@ -3,6 +3,7 @@ import json
 import pathlib
 import sqlite3
 import subprocess
+import time
 
 import pytest
 
@@ -106,6 +107,25 @@ def test_a_damaged_file_changes_nothing(source, tmp_path):
             done = transfer(source, "import", tmp_path / "bad.export", {"address": redis.socket})
             assert done.returncode == 1 and "bad.export:" in done.stderr, (how, done)
             assert redis.cli("KEYS", "*document*") == "", how
+
+
+@pytest.mark.parametrize("kind,still", [("history", True), ("message", False)])
+def test_what_expires_while_it_is_exported_is_no_change(source, tmp_path, kind, still):
+    """One document ends every 5 ms: of those that the store removes by itself, or of those that only a roostd removes."""
+    count = 12_000
+    with sqlite3.connect(source.directory / "data/store.db") as store:
+        now_ms = int(time.time() * 1000)
+        store.executemany("INSERT INTO documents(partition, key, revision, expires_ms, value) VALUES(?, ?, 1, ?, ?)",
+                          [(source.kept[:2].encode(), f"{kind}/{source.kept}/{1000 + i:016x}", now_ms + 5 * i, b"{}")
+                           for i in range(count)])
+    store.close()
+    source.environment["ROOST_STORE__CONFIG__PURGE_INTERVAL_MS"] = "10"
+    done = transfer(source, "export", tmp_path / "a.export")
+    if still:
+        assert done.returncode == 0 and "exported 3 sessions" in done.stdout, done
+    else:
+        assert done.returncode == 1 and f"the store changed while it was being exported ({kind}/" in done.stderr, done
+        assert not (tmp_path / "a.export").exists()
 
 
 def test_a_store_that_an_import_did_not_finish_is_not_used(source, tmp_path):
