@@ -88,7 +88,8 @@ void Api::Impl::claim(const Request& request, const Responder& respond, const Pr
   await_claim(view->session.id, static_cast<int>(*max), {*wait_s * 1000, std::move(place)}, *visibility_s * 1000, respond);
 }
 
-// Waits in slices: nothing is claimed for a client that went away, and a shutdown need not wait.
+// Waits in slices, so that a shutdown need not wait. Nothing is claimed for a client that is known to be away; one that leaves
+// while the claim is written down has it until its visibility ends.
 void Api::Impl::await_claim(std::string id, int max, Wait wait, std::int64_t visibility_ms, const Responder& respond) {
   const std::int64_t slice_ms = draining_ ? 0 : std::min(wait.left_ms, kSliceMs);
   wait.left_ms -= slice_ms;
@@ -99,7 +100,8 @@ void Api::Impl::await_claim(std::string id, int max, Wait wait, std::int64_t vis
                     return await_claim(id, max, wait, visibility_ms, respond);
                   }
                   respond(http::Response::json(200, Json::object({{"messages", messages_json(*claimed, claimed_json)}})));
-                });
+                },
+                [respond] { return respond.open(); });
 }
 
 void Api::Impl::ack(const Request& request, const Responder& respond, const PrincipalView& who) {

@@ -131,9 +131,10 @@ void Chat::find_sent(const std::shared_ptr<Sending>& sending, const std::string&
 // ---- claiming ---------------------------------------------------------------------------------------------------------
 
 void Chat::claim(const std::string& id, int max, std::int64_t wait_ms, std::int64_t visibility_ms,
-                 Done<std::vector<Message>> done) {
+                 Done<std::vector<Message>> done, std::function<bool()> wanted) {
   auto claim = std::make_shared<Claim>();
   claim->done = std::move(done);
+  claim->wanted = std::move(wanted);
   claim->max = std::clamp(max, 1, 100);
   claim->visibility_ms = std::clamp<std::int64_t>(visibility_ms, 1'000, 12LL * 3600 * 1000);
   claim->until_ms = context_.mono_ms() + std::max<std::int64_t>(0, wait_ms);
@@ -204,6 +205,7 @@ void Chat::scanned(const std::string& id, Result<std::vector<Document>> page) {
 
 void Chat::take(const std::string& id, std::vector<StoredMessage> messages) {
   Claim& claim = *waiting_[id].claims.front();
+  if (claim.wanted && !claim.wanted()) return answer(id, std::vector<Message>{});
   claim.token = context_.ports.random->hex(16);
   Commit commit;
   commit.partition = documents::partition(id);

@@ -3,6 +3,7 @@
 // Everything is in the store: a claim made before a restart is honoured after it. Thread safety: the engine's thread only.
 #pragma once
 
+#include <functional>
 #include <list>
 #include <map>
 #include <memory>
@@ -20,7 +21,8 @@ class Chat {
   Chat(Context& context, Writer& writer, Relay& relay) : context_(context), writer_(writer), relay_(relay) {}
 
   void send(const std::string& id, std::string text, const CommandOptions& options, Done<Engine::Queued> done);
-  void claim(const std::string& id, int max, std::int64_t wait_ms, std::int64_t visibility_ms, Done<std::vector<Message>> done);
+  void claim(const std::string& id, int max, std::int64_t wait_ms, std::int64_t visibility_ms, Done<std::vector<Message>> done,
+             std::function<bool()> wanted);
   void ack(const std::string& id, const std::string& message_id, std::string claim, Json reply, Done<Message> done);
   void history(const std::string& id, const std::string& after, int limit, Done<std::vector<Message>> done);
 
@@ -31,6 +33,7 @@ class Chat {
  private:
   struct Claim {
     Done<std::vector<Message>> done;
+    std::function<bool()> wanted;  // empty: yes
     int max = 1;
     std::int64_t visibility_ms = 0;
     std::int64_t until_ms = 0;  // monotonic

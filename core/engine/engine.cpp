@@ -371,11 +371,12 @@ void Engine::chat(std::string id, std::string text, CommandOptions options, Done
                              Done<Queued> then) { impl->chat.send(id, text, options, std::move(then)); });
 }
 
-void Engine::claim(std::string id, int max, std::int64_t wait_ms, std::int64_t visibility_ms, Done<std::vector<Message>> done) {
-  impl_->command<std::vector<Message>>(
-      std::move(done), [impl = impl_.get(), id = std::move(id), max, wait_ms, visibility_ms](Done<std::vector<Message>> then) {
-        impl->chat.claim(id, max, wait_ms, visibility_ms, std::move(then));
-      });
+void Engine::claim(std::string id, int max, std::int64_t wait_ms, std::int64_t visibility_ms, Done<std::vector<Message>> done,
+                   std::function<bool()> wanted) {
+  impl_->command<std::vector<Message>>(std::move(done), [impl = impl_.get(), id = std::move(id), max, wait_ms, visibility_ms,
+                                                         wanted = std::move(wanted)](Done<std::vector<Message>> then) {
+    impl->chat.claim(id, max, wait_ms, visibility_ms, std::move(then), wanted);
+  });
 }
 
 void Engine::ack(std::string id, std::string message_id, std::string claim, Json reply, Done<Message> done) {

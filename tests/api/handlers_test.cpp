@@ -342,9 +342,19 @@ TEST_F(HandlersTest, AClaimForAClientThatWentAwayTakesNothing) {
   const auto waiting = send("POST", "/session/" + id + "/messages/claim", {kAdmin, R"({"wait_s":30})", {}, "192.0.2.1"});
   pass_ms(100);
   waiting->is_open = false;
-  pass_ms(3'000);
   post("/session/" + id + "/chat", R"({"message":"hello"})");
   EXPECT_EQ(post("/session/" + id + "/messages/claim", "{}").json()["messages"].items().size(), 1u);
+}
+
+TEST_F(HandlersTest, WhoWaitsBehindAClientThatWentAwayGetsTheMessage) {
+  const std::string id = create();
+  const auto away = send("POST", "/session/" + id + "/messages/claim", {kAdmin, R"({"wait_s":30})", {}, "192.0.2.1"});
+  const auto next = send("POST", "/session/" + id + "/messages/claim", {kAdmin, R"({"wait_s":30})", {}, "192.0.2.1"});
+  pass_ms(100);
+  away->is_open = false;
+  post("/session/" + id + "/chat", R"({"message":"hello"})");
+  ASSERT_TRUE(until([&] { return next->answer.status != 0; }));
+  EXPECT_NE(next->answer.body.find("hello"), std::string::npos) << next->answer.body;
 }
 
 TEST_F(HandlersTest, ALongEscapedMessageFitsItsRoute) {
