@@ -77,13 +77,17 @@ Status EventHub::room() {
 }
 
 bool EventHub::replay(const Filter& filter, std::string_view last_event_id, std::string& text) {
-  if (last_event_id.empty()) return true;
+  // An id without data is no event (WHATWG HTML, 9.2.6), and what a client comes back with that was cut off before the first one.
+  const std::string here = "id: " + epoch_ + "-" + std::to_string(next_ - 1) + "\n";
+  if (last_event_id.empty()) {
+    text += here + "\n";
+    return true;
+  }
   const auto sequence = sequence_of(last_event_id, epoch_);
   const std::uint64_t oldest = ring_.empty() ? next_ : ring_.front().sequence;
   if (!sequence || *sequence + 1 < oldest || *sequence >= next_) {
     // Its id lets the client go on from here: what it missed is gone, the state is to be read again.
-    text += "id: " + epoch_ + "-" + std::to_string(next_ - 1) +
-            "\nevent: reset\ndata: {\"detail\":\"events were missed; read the sessions again\"}\n\n";
+    text += here + "event: reset\ndata: {\"detail\":\"events were missed; read the sessions again\"}\n\n";
     return true;
   }
   std::size_t sent = 0;

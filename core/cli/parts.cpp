@@ -162,12 +162,12 @@ Result<Go> follow_once(Run& run, Http& http, HttpRequest request, Stream& stream
     }
     stream.broken = 0;
     return parser.feed(piece, [&](const SseEvent& event) -> Status {
-      stream.last_id = event.id;
       ROOST_TRY(go, each(event));
       return go == Go::on ? Status{} : Status{Code::cancelled, "seen enough"};
     });
   };
   const auto ended = http.send(request);
+  if (!parser.last_id().empty()) stream.last_id = parser.last_id();
   if (go == Go::stop) return go;
   if (parser.retry_ms() > 0) stream.reconnect_ms = parser.retry_ms();
   if (!ended.ok()) return ended.error();

@@ -42,6 +42,7 @@ Status SseParser::take_line(std::string_view line, const Sink& sink) {
     take_field(line.substr(0, colon), value);
     return {};
   }
+  last_id_ = id_;
   SseEvent event{id_, type_.empty() ? "message" : std::move(type_), std::move(data_)};
   const bool whole = has_data_;
   type_.clear();

@@ -24,6 +24,8 @@ class SseParser {
 
   // The sink's error, or DATA_LOSS for what is larger than the limit.
   [[nodiscard]] Status feed(std::string_view bytes, const Sink& sink);
+  // To come back with: of the last event that was whole, or of an id that came without one. Empty: there was none yet.
+  [[nodiscard]] const std::string& last_id() const { return last_id_; }
   [[nodiscard]] std::int64_t retry_ms() const { return retry_ms_; }  // 0: not stated
 
  private:
@@ -31,7 +33,7 @@ class SseParser {
   void take_field(std::string_view name, std::string_view value);
 
   std::size_t limit_;
-  std::string line_, data_, type_, id_;
+  std::string line_, data_, type_, id_, last_id_;
   bool has_data_ = false;
   bool begun_ = false;  // the byte order mark may only stand first
   bool after_return_ = false;

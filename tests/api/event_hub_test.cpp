@@ -39,7 +39,7 @@ TEST_F(EventHubTest, AnEventIsOneServerSentEvent) {
   const auto stream = follow({});
   hub.publish(event("1823b3a8", "a\"b", "session.phase", 1));
   EXPECT_EQ(stream->text,
-            "retry: 1000\n\nid: epoch-1\nevent: session.phase\n"
+            "retry: 1000\n\nid: epoch-0\n\nid: epoch-1\nevent: session.phase\n"
             "data: {\"uuid\":\"1823b3a8\",\"user_id\":\"a\\\"b\",\"at\":\"2025-11-15T03:51:36.653291\",\"n\":1}\n\n");
 }
 
@@ -62,6 +62,18 @@ TEST_F(EventHubTest, LastEventIdContinuesWithoutAGapOrARepeat) {
   const auto second = follow({}, id);
   hub.publish(event("s", "u", "x", 7));
   EXPECT_EQ(numbers(second->text), (std::vector{4, 5, 6, 7}));
+}
+
+TEST_F(EventHubTest, AClientThatWasCutOffBeforeItsFirstEventMissesNoneEither) {
+  hub.publish(event("s", "u", "x", 1));
+  const auto first = follow({"s", ""});
+  EXPECT_EQ(first->text, "retry: 1000\n\nid: epoch-1\n\n") << "an id, and no event";
+  const std::string id = last_id(first->text);
+  first->hang_up();
+  hub.publish(event("s", "u", "x", 2));
+  const auto second = follow({"s", ""}, id);
+  hub.publish(event("s", "u", "x", 3));
+  EXPECT_EQ(numbers(second->text), (std::vector{2, 3}));
 }
 
 TEST_F(EventHubTest, AnIdThatCannotBeContinuedIsAReset) {

@@ -385,7 +385,7 @@ TEST_F(HandlersTest, EventsTellASessionsStory) {
   EXPECT_EQ(own.stream->text.find("session.created"), std::string::npos);
   EXPECT_NE(own.stream->text.find("session.deleted"), std::string::npos);
   EXPECT_TRUE(own.stream->ended);
-  EXPECT_EQ(alices.stream->text, "retry: 1000\n\n") << "a key that is bound to a user sees that user's only";
+  EXPECT_EQ(alices.stream->text.find("data:"), std::string::npos) << "a key that is bound to a user sees that user's only";
   EXPECT_EQ(get("/events?user_id=u", kAliceReads).status, 403);
 }
 

@@ -55,6 +55,19 @@ TEST(Sse, AnEventWithoutDataOnlyMovesTheId) {
   EXPECT_EQ(events[0].type, "message") << "the type went with the event that was none";
 }
 
+TEST(Sse, WhatToComeBackWithIsTheIdOfWhatWasWhole) {
+  SseParser parser;
+  const auto sink = [](const SseEvent&) -> Status { return {}; };
+  EXPECT_TRUE(parser.feed("retry: 1000\n\n", sink).ok());
+  EXPECT_EQ(parser.last_id(), "");
+  EXPECT_TRUE(parser.feed("id: 7\n\n", sink).ok());
+  EXPECT_EQ(parser.last_id(), "7") << "an id that comes without an event";
+  EXPECT_TRUE(parser.feed("id: 8\nevent: a\ndata: half", sink).ok());
+  EXPECT_EQ(parser.last_id(), "7") << "the event may be cut off yet";
+  EXPECT_TRUE(parser.feed("\n\n", sink).ok());
+  EXPECT_EQ(parser.last_id(), "8");
+}
+
 TEST(Sse, AnIdThatCannotStandInAHeaderIsNotTaken) {
   EXPECT_EQ(parse("id: good\nid: a\x01"
                   "b\ndata: x\n\n")[0]

@@ -1,7 +1,8 @@
 """A session's life over HTTP: files survive, limits change, one workload at a time, preconditions and idempotency hold."""
+import http.client
 import json
 
-from roost import wait_for
+from roost import GUIDE_KEY, wait_for
 
 
 def test_files_survive_sleep_and_wake(daemon):
@@ -104,13 +105,30 @@ def test_a_user_can_have_only_so_many_sessions(build):
         assert daemon.post("/session/create", {"user_id": "b"}).status in (200, 201)
 
 
-def test_events_tell_the_story(daemon):
-    import http.client
+def events(daemon, path, **headers):
     connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=60)
-    from roost import GUIDE_KEY
-    connection.request("GET", "/events", headers={"X-API-Key": GUIDE_KEY, "Accept": "text/event-stream"})
+    connection.request("GET", path, headers={"X-API-Key": GUIDE_KEY, "Accept": "text/event-stream", **headers})
     stream = connection.getresponse()
     assert stream.status == 200 and stream.getheader("Content-Type").startswith("text/event-stream")
+    return connection, stream
+
+
+def test_a_client_that_is_cut_off_before_its_first_event_misses_none(daemon):
+    uuid = daemon.create()
+    connection, stream = events(daemon, f"/session/{uuid}/events")
+    begin = [stream.readline().decode() for _ in range(4)]
+    assert begin[:2] == ["retry: 1000\n", "\n"] and begin[2].startswith("id: ") and begin[3] == "\n", begin
+    connection.close()
+    sent = daemon.post(f"/session/{uuid}/chat", {"message": "hello"}).json["message_id"]
+    connection, stream = events(daemon, f"/session/{uuid}/events", **{"Last-Event-ID": begin[2][4:].strip()})
+    lines = iter(lambda: stream.readline().decode(), "")
+    missed = next(line for line in lines if line.startswith("data:") and "message_id" in line)
+    assert json.loads(missed[5:])["message_id"] == sent
+    connection.close()
+
+
+def test_events_tell_the_story(daemon):
+    connection, stream = events(daemon, "/events")
     uuid = daemon.create()
     types, phases = set(), []
     while "running" not in phases:

@@ -146,6 +146,13 @@ def test_a_stream_that_breaks_goes_on_from_the_last_event(ctl):
         assert [headers.get("last-event-id") for _, _, headers, _ in server.requests] == [None, "e-2", "e-2", "e-2"]
 
 
+def test_a_stream_that_breaks_before_its_first_event_goes_on_from_where_it_began(ctl):
+    with FaultServer(stream("retry: 1\n\nid: e-7\n\n"), stream(event(8, "session.deleted"))) as server:
+        done = ask(ctl, server, "session", "events", "1823b3a8", "--json")
+        assert [json.loads(line)["data"]["n"] for line in done.out.splitlines()] == [8]
+        assert [headers.get("last-event-id") for _, _, headers, _ in server.requests] == [None, "e-7"]
+
+
 def test_a_hostile_stream_does_no_harm(ctl):
     evil = "id: 1\nevent: \x1b]0;x\x07\ndata: not json \x1b[2J\n\n"
     with FaultServer(stream(evil, event(2, "session.deleted"))) as server:
