@@ -211,7 +211,7 @@ bool expires(const std::string& key) {
   return false;
 }
 
-// Whether the store stays as it is while it is read. A document whose life ends meanwhile is no change: the file may hold it or not.
+// Whether the store stays as it is while it is read. That a document's life ends is no change: the file may hold it or not.
 class Stillness {
  public:
   Stillness(BlockingStore& store, Clock& clock) : store_(store), clock_(clock) {}

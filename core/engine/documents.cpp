@@ -49,8 +49,8 @@ std::string backup_key(std::string_view backup_id) { return "backup/" + std::str
 
 Error half_imported() {
   return {Code::data_loss,
-          "the store holds only a part of what an import was to bring into it: run the same roostd import FILE again, which goes on "
-          "where it was interrupted, or take an empty store",
+          "the store holds only a part of what an import was to bring into it: run the same roostd import FILE again, which goes "
+          "on where it was interrupted, or take an empty store",
           0};
 }
 

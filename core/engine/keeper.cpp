@@ -161,7 +161,7 @@ void Keeper::list_storage(const VisitPointer& visit, const std::string& after) {
           }));
 }
 
-// The partition's archives are seen all, or it is not judged; of what others put before or behind them enough is seen at some point.
+// The partition's archives are seen all, or it is not judged; of what others put before or behind them a part is enough.
 void Keeper::take_page(const VisitPointer& visit, std::vector<BackupStorage::Object> page) {
   const std::string prefix = own_prefix(visit->partition);
   const std::string last = page.empty() ? "" : page.back().name;
@@ -181,8 +181,8 @@ void Keeper::take_page(const VisitPointer& visit, std::vector<BackupStorage::Obj
   if (more && visit->objects.size() < kObjectsMax) return list_storage(visit, last);
   if (more && visit->counts)
     context_.log(3,
-                 "the backup storage holds too many archives of a 256th of the sessions: none of their backups is judged, or removed "
-                 "by retention; move archives that no backup names elsewhere",
+                 "the backup storage holds too many archives of a 256th of the sessions: none of their backups is judged, or "
+                 "removed by retention; move archives that no backup names elsewhere",
                  Json::object({{"prefix", prefix}, {"limit", static_cast<std::int64_t>(kObjectsMax)}}));
   listed(visit, !more);
 }
