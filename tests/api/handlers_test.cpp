@@ -338,12 +338,15 @@ TEST_F(HandlersTest, ClaimsThatWaitAreLimitedForEachSession) {
 }
 
 TEST_F(HandlersTest, AClaimForAClientThatWentAwayTakesNothing) {
-  const std::string id = create();
-  const auto waiting = send("POST", "/session/" + id + "/messages/claim", {kAdmin, R"({"wait_s":30})", {}, "192.0.2.1"});
-  pass_ms(100);
-  waiting->is_open = false;
-  post("/session/" + id + "/chat", R"({"message":"hello"})");
-  EXPECT_EQ(post("/session/" + id + "/messages/claim", "{}").json()["messages"].items().size(), 1u);
+  for (const std::int64_t away_ms : {0, 3'000}) {
+    const std::string id = create();
+    const auto waiting = send("POST", "/session/" + id + "/messages/claim", {kAdmin, R"({"wait_s":30})", {}, "192.0.2.1"});
+    pass_ms(100);
+    waiting->is_open = false;
+    pass_ms(away_ms);
+    post("/session/" + id + "/chat", R"({"message":"hello"})");
+    EXPECT_EQ(post("/session/" + id + "/messages/claim", "{}").json()["messages"].items().size(), 1u) << away_ms;
+  }
 }
 
 TEST_F(HandlersTest, WhoWaitsBehindAClientThatWentAwayGetsTheMessage) {
