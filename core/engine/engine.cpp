@@ -52,7 +52,7 @@ class Engine::Impl : public std::enable_shared_from_this<Engine::Impl> {
   }
 
   void start() {
-    check_import([this] { check_identity([this] { begin(); }); });
+    check_identity([this] { follower.load([this] { check_import([this] { begin(); }); }); });
   }
 
   // What an interrupted import has left looks like all there is, and is not: nothing is begun on it.
@@ -95,25 +95,23 @@ class Engine::Impl : public std::enable_shared_from_this<Engine::Impl> {
   }
 
   void begin() {
-    follower.load([this] {
-      context.loaded = true;
-      loaded = true;
-      context.log(1, "the sessions are loaded", Json::object({{"sessions", static_cast<std::int64_t>(context.reads.size())}}));
-      leader.start([this] {
-        reconciler.reset();
-        if (context.replicated)  // the one that led before may have written what nobody told us yet
-          return follower.reload([this] { sweep.resync(); });
-        sweep.resync();
-        // A commit of a process that was killed may arrive after its document was read here, and nobody tells of it.
-        context.after_ms(Leader::kStragglersMs, [this] { follower.reload([this] { sweep.resync(); }); });
-      });
-      sweep.watch();
-      keeper.start();
-      schedule.start();
-      if (context.replicated)
-        follower.follow({[this] { sweep.resync(); }, [this] { leader.renounce(); }, [this] { leader.ask_now(); },
-                         [this](const std::string& id) { keeper.hint(id); }});
+    context.loaded = true;
+    loaded = true;
+    context.log(1, "the sessions are loaded", Json::object({{"sessions", static_cast<std::int64_t>(context.reads.size())}}));
+    leader.start([this] {
+      reconciler.reset();
+      if (context.replicated)  // the one that led before may have written what nobody told us yet
+        return follower.reload([this] { sweep.resync(); });
+      sweep.resync();
+      // A commit of a process that was killed may arrive after its document was read here, and nobody tells of it.
+      context.after_ms(Leader::kStragglersMs, [this] { follower.reload([this] { sweep.resync(); }); });
     });
+    sweep.watch();
+    keeper.start();
+    schedule.start();
+    if (context.replicated)
+      follower.follow({[this] { sweep.resync(); }, [this] { leader.renounce(); }, [this] { leader.ask_now(); },
+                       [this](const std::string& id) { keeper.hint(id); }});
   }
 
   // One that recovery found was never read whole: a restore of it asks for that, and says so.
