@@ -52,17 +52,18 @@ class Engine::Impl : public std::enable_shared_from_this<Engine::Impl> {
   }
 
   void start() {
-    check_identity([this] { follower.load([this] { check_import([this] { begin(); }); }); });
+    check_import([this] { check_identity([this] { follower.load([this] { begin(); }); }); });
   }
 
-  // What an interrupted import has left looks like all there is, and is not: nothing is begun on it.
+  // What an interrupted import has left looks like all there is, and is not: nothing is begun on it, and nothing written into it.
   void check_import(std::function<void()> then) {
     context.get(documents::kTransferPartition, documents::kImportKey,
                 [this, then = std::move(then)](const Result<Document>& marker) {
                   half_imported = marker.ok();
                   if (half_imported || context.stopping) return;
                   if (marker.error().code == Code::not_found) return then();
-                  context.after_ms(500, [this, then] { check_import(then); });
+                  context.log(2, "the sessions cannot be loaded yet", Json::object({{"detail", marker.error().message}}));
+                  context.after_ms(1'000, [this, then] { check_import(then); });
                 });
   }
 

@@ -78,9 +78,13 @@ TEST(Failures, AStoreThatComesLateIsLoadedFromSoonAfter) {
   h.world.troubled = true;
   h.replica = std::make_unique<Replica>(h.world, h.options);
   h.engine().start();
+  h.pass_ms(10'000);
+  EXPECT_FALSE(h.engine().ready().ok());
+  h.world.refuse = [](const std::string& call, const std::string&) { return refuse_all(call, "scan", Code::unavailable); };
+  h.world.troubled = false;
   h.pass_ms(60'000);
   EXPECT_FALSE(h.engine().ready().ok());
-  h.world.troubled = false;
+  h.world.refuse = nullptr;
   const std::int64_t back_ns = h.simulator.monotonic_ns();
   ASSERT_TRUE(h.until([&] { return h.view(id) != nullptr && h.engine().ready().ok(); }));
   EXPECT_LT((h.simulator.monotonic_ns() - back_ns) / 1'000'000, 5'000);

@@ -126,7 +126,11 @@ struct Replica::StorePort : Store {
   void scan(std::string partition, std::string prefix, std::string after, std::uint32_t limit,
             Done<std::vector<Document>> done) override {
     r.call<std::vector<Document>>(
-        false, [w = &r.world_, partition, prefix, after, limit] { return w->scan(partition, prefix, after, limit); },
+        false,
+        [w = &r.world_, partition, prefix, after, limit]() -> Result<std::vector<Document>> {
+          if (auto error = w->refused("scan", partition)) return *std::move(error);
+          return w->scan(partition, prefix, after, limit);
+        },
         std::move(done));
   }
   void commit(Commit commit, Done<CommitResult> done) override {
