@@ -33,7 +33,8 @@ constexpr std::size_t kBatchBytes = 4U << 20;  // of one commit
 constexpr std::size_t kBatch = 100;
 constexpr std::int64_t kBurntMs = 60'000;
 constexpr std::int64_t kLookMs = 1'000;
-constexpr int kWatchesMax = 64;  // for all that a store remembers, 8,192 changes of ours
+constexpr int kWatches = 64;        // on the way
+constexpr int kWatchesMax = 8'192;  // at the end: for all that a store remembers of changes, were it one at a time
 
 // ---- the file -----------------------------------------------------------------------------------------------------------
 
@@ -223,10 +224,14 @@ class Stillness {
     return {};
   }
   // On the way: a store remembers its last changes only.
-  Status look() { return now_ms() - looked_ms_ < kLookMs ? Status{} : end(); }
-  // Of all that changed until now. What goes on changing is later, and does not keep this from ending.
-  Status end() {
-    for (int i = 0; i < kWatchesMax; ++i) {
+  Status look() { return now_ms() - looked_ms_ < kLookMs ? Status{} : follow(kWatches); }
+  // All that changed until now. What goes on changing is later, and does not keep this from ending.
+  Status end() { return follow(kWatchesMax); }
+
+ private:
+  [[nodiscard]] std::int64_t now_ms() const { return clock_.monotonic_ns() / 1'000'000; }
+  Status follow(int watches) {
+    for (int i = 0; i < watches; ++i) {
       const auto seen = store_.watch(resume_);
       if (!seen)
         return Error{Code::conflict,
@@ -241,8 +246,6 @@ class Stillness {
     return {};
   }
 
- private:
-  [[nodiscard]] std::int64_t now_ms() const { return clock_.monotonic_ns() / 1'000'000; }
   Status judge(const Change& change) {
     if (change.partition == documents::kLeaderPartition) return {};
     const auto now = store_.get(change.partition, change.key);

@@ -112,7 +112,7 @@ def test_a_damaged_file_changes_nothing(source, tmp_path):
 @pytest.mark.parametrize("kind,still", [("history", True), ("message", False)])
 def test_what_expires_while_it_is_exported_is_no_change(source, tmp_path, kind, still):
     """One document ends every 5 ms: of those that the store removes by itself, or of those that only a roostd removes."""
-    count = 12_000
+    count = 4_000
     with sqlite3.connect(source.directory / "data/store.db") as store:
         now_ms = int(time.time() * 1000)
         store.executemany("INSERT INTO documents(partition, key, revision, expires_ms, value) VALUES(?, ?, 1, ?, ?)",
