@@ -1,6 +1,5 @@
 #include "store/sqlite/database.hpp"
 
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,6 +8,7 @@
 #include <chrono>
 #include <map>
 
+#include "store/shared/threads.hpp"
 #include "store/sqlite/statements.hpp"
 
 namespace roost::store_sqlite {
@@ -94,12 +94,7 @@ Database::Database(const Options& options, const sdk::Log& log)
         return SQLITE_OK;
       },
       this);
-  // The host's signals are the host's: the thread inherits a full mask.
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  thread_ = std::thread([this] { run(); });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  thread_ = store::start_thread("store-sqlite", [this] { run(); });
 }
 
 Database::~Database() {
