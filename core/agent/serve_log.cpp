@@ -68,7 +68,7 @@ void LogSink::print(std::string_view data) {
     if (::poll(&out, 1, 0) != 1 || (out.revents & POLLOUT) == 0) return ssize_t{-1};
     return ::write(STDOUT_FILENO, text.data(), std::min<std::size_t>(text.size(), PIPE_BUF));
   };
-  if (dropped_ > 0 && write_some("roost-agent: " + std::to_string(dropped_) + " bytes of output were dropped: nobody read it\n") > 0)
+  if (dropped_ > 0 && write_some("\nroost-agent: " + std::to_string(dropped_) + " bytes of output were dropped: nobody read it\n") > 0)
     dropped_ = 0;
   while (dropped_ == 0 && !data.empty()) {
     const ssize_t n = write_some(data);
