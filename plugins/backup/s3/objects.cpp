@@ -202,7 +202,8 @@ void Objects::read(const sdk::Call& call, const std::string& name, std::uint64_t
     } catch (const S3Error& error) {
       if (error.status() == 416) return;  // it ends before
       if (says_absent(error)) throw absent(name);
-      if (error.status() == 404) throw error.code() == ROOST_NOT_FOUND ? no_s3(error) : error;
+      if (error.status() == 404 && error.code() == ROOST_NOT_FOUND) throw no_s3(error);
+      if (error.status() == 404) throw;
       if (error.status() == 412) reading.other = true;
       if (!reading.other && error.code() != ROOST_UNAVAILABLE) throw;
       if (!reading.other && reading.got == 0 && tried >= settings_.attempts) throw;
