@@ -1,12 +1,14 @@
 #include "agent/serve_log.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 
 namespace roost::agent {
 
@@ -44,7 +46,7 @@ void LogSink::drain() {
 void LogSink::write(std::string_view data) {
   tail_.append(data.substr(data.size() > 512 ? data.size() - 512 : 0));
   if (tail_.size() > 512) tail_.erase(0, tail_.size() - 512);
-  if (path_.empty()) return (void)!::write(STDOUT_FILENO, data.data(), data.size());
+  if (path_.empty()) return print(data);
   if (file_.open() && size_ + static_cast<std::int64_t>(data.size()) > limit_) {
     ::rename(path_.c_str(), (path_ + ".1").c_str());
     file_.reset();
@@ -56,6 +58,24 @@ void LogSink::write(std::string_view data) {
   }
   const ssize_t n = file_.open() ? ::write(file_.get(), data.data(), data.size()) : -1;
   if (n > 0) size_ += n;
+}
+
+// As much as whoever reads it has room for: a pipe that can be written to takes PIPE_BUF bytes at once. Of the rest it is said how
+// much it was, once there is room again.
+void LogSink::print(std::string_view data) {
+  const auto write_some = [](std::string_view text) {
+    pollfd out{STDOUT_FILENO, POLLOUT, 0};
+    if (::poll(&out, 1, 0) != 1 || (out.revents & POLLOUT) == 0) return ssize_t{-1};
+    return ::write(STDOUT_FILENO, text.data(), std::min<std::size_t>(text.size(), PIPE_BUF));
+  };
+  if (dropped_ > 0 && write_some("\nroost-agent: " + std::to_string(dropped_) + " bytes of output were dropped: nobody read it\n") > 0)
+    dropped_ = 0;
+  while (dropped_ == 0 && !data.empty()) {
+    const ssize_t n = write_some(data);
+    if (n <= 0) break;
+    data.remove_prefix(static_cast<std::size_t>(n));
+  }
+  dropped_ += data.size();
 }
 
 std::string LogSink::last_line() const {

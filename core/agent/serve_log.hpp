@@ -1,6 +1,6 @@
 // LogSink: the workload's output on disk, bounded: at most two files of `bytes` each (NAME and NAME.1); without a name, on this
-// process's own output, which a container's runtime bounds. A full disk loses lines, never the workload. Thread safety: none; it
-// lives on one Loop.
+// process's own output, which a container's runtime bounds. A full disk loses lines, and so does a runtime that reads none of
+// them: never the workload, or who visits it. Thread safety: none; it lives on one Loop.
 #pragma once
 
 #include <string>
@@ -24,10 +24,12 @@ class LogSink {
 
  private:
   void write(std::string_view data);
+  void print(std::string_view data);
   Loop& loop_;
   std::string path_;
   std::int64_t limit_;
   std::int64_t size_ = 0;
+  std::size_t dropped_ = 0;  // bytes of what this process was to print
   Fd input_;
   Fd file_;
   std::string tail_;

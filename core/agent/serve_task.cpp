@@ -1,5 +1,5 @@
 // `roost-agent task`: supervises one task, which is another run of this program in a sandbox: holds the task's lock, reaps, and
-// leaves the exit status. It has no control socket: SIGTERM stops it.
+// leaves the exit status. It has no control socket: SIGTERM stops it, within a few seconds.
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <optional>
 
@@ -18,6 +19,9 @@
 
 namespace roost::agent {
 namespace {
+
+// For a task to take back what it began, such as an upload in parts. Whoever stops it waits for longer.
+constexpr std::int64_t kGraceMs = 3'000;
 
 struct Task {
   std::string id;
@@ -96,10 +100,23 @@ int run_to_the_end(const Task& task, const HandOver& given) {
 
   int status = 0;
   bool reaped = false;
+  std::int64_t kill_at_ms = -1;  // since it was told to stop
   while (!reaped) {
+    pollfd told{signals.get(), POLLIN, 0};
+    const int left_ms = kill_at_ms < 0 ? -1 : static_cast<int>(std::max<std::int64_t>(kill_at_ms - monotonic_ms(), 0));
+    const int ready = ::poll(&told, 1, left_ms);
+    if (ready < 0) continue;
+    if (ready == 0) {
+      kill_sandbox(*process, group);
+      kill_at_ms = monotonic_ms() + kGraceMs;
+      continue;
+    }
     signalfd_siginfo info{};
     if (::read(signals.get(), &info, sizeof info) < 0 && errno != EINTR) break;
-    if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT) kill_sandbox(*process, group);
+    if ((info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT) && kill_at_ms < 0) {
+      ask_to_stop(*process);
+      kill_at_ms = monotonic_ms() + kGraceMs;
+    }
     int each = 0;
     for (pid_t pid = 0; (pid = ::waitpid(-1, &each, WNOHANG)) > 0;) {
       if (pid != process->outer) continue;

@@ -60,14 +60,12 @@ void Api::Impl::history(const Request& request, const Responder& respond, const 
   const SessionView view = visible(request, respond, who);
   if (!view) return;
   const std::string id = view->session.id;
-  const auto wanted = static_cast<std::size_t>(*limit);
-  engine_.history(id, after, static_cast<int>(*limit) + 1, [id, wanted, respond](Result<std::vector<Message>> found) {
+  engine_.history(id, after, static_cast<int>(*limit), [id, respond](const Result<Engine::History>& found) {
     if (!found.ok()) return respond(failure(found.error()));
-    const bool more = found->size() > wanted;
-    if (more) found->resize(wanted);
+    const bool more = found->more && !found->messages.empty();
     respond(http::Response::json(200, Json::object({{"uuid", id},
-                                                    {"messages", messages_json(*found, history_json)},
-                                                    {"next_after", more ? Json(found->back().id) : Json()}})));
+                                                    {"messages", messages_json(found->messages, history_json)},
+                                                    {"next_after", more ? Json(found->messages.back().id) : Json()}})));
   });
 }
 

@@ -10,7 +10,9 @@ using documents::StoredMessage;
 
 namespace {
 constexpr std::uint32_t kMessagesPage = 256;
-constexpr int kHistoryMost = 1001;  // the largest page of the API, and one more that tells whether others follow
+constexpr int kHistoryMost = 1000;               // the largest page of the API
+constexpr std::size_t kHistoryBytes = 16 << 20;  // as stored; one message of control characters alone, with its reply, has 448 KiB
+constexpr std::size_t kClaimBytes = 8 << 20;     // the same of one claim, which writes them all: a commit has at most twice as much
 
 Error no_message(const std::string& id, const std::string& message_id) {
   return {Code::not_found, "session " + id + " has no message " + message_id, 0};
@@ -183,7 +185,10 @@ void Chat::scanned(const std::string& id, Result<std::vector<Document>> page) {
   }
   const std::int64_t now = context_.wall_us();
   std::vector<StoredMessage> offered;
+  std::size_t bytes = 0;
   for (const Document& document : *page) {
+    bytes += document.value.size();
+    if (bytes > kClaimBytes && !offered.empty()) break;
     auto stored = documents::decode_message(document);
     if (!stored) return answer(id, stored.error());
     const Message& message = stored->message;
@@ -404,33 +409,69 @@ void Chat::ack(const std::string& id, const std::string& message_id, std::string
 
 // ---- history ----------------------------------------------------------------------------------------------------------
 
-void Chat::history(const std::string& id, const std::string& after, int limit, Done<std::vector<Message>> done) {
-  const auto most = static_cast<std::uint32_t>(std::clamp(limit, 1, kHistoryMost));
-  const std::string partition = documents::partition(id);
-  auto from = [after](const std::string& prefix) { return after.empty() ? std::string() : prefix + after; };
+struct Chat::Reading {
+  std::string id;
+  std::string after;  // a message
+  std::size_t limit = 0;
+  Done<Engine::History> done;
+  std::map<std::string, std::pair<Message, std::size_t>> found;  // by number, with its size in the store
+  // Of the queue, or of the history, as far as it is read.
+  std::size_t count = 0;
+  std::size_t bytes = 0;
+  std::string end;  // the last message up to which everything is known; empty: all of them
+};
+
+void Chat::history(const std::string& id, const std::string& after, int limit, Done<Engine::History> done) {
+  auto reading = std::make_shared<Reading>();
+  reading->id = id;
+  reading->after = after;
+  reading->limit = static_cast<std::size_t>(std::clamp(limit, 1, kHistoryMost));
+  reading->done = std::move(done);
   // The queue first: a message on its way from there to the history is then seen at least once.
-  context_.scan(partition, documents::message_prefix(id), from(documents::message_prefix(id)), most,
-                [=, this](Result<std::vector<Document>> pending) {
-                  if (!pending) return done(pending.error());
-                  context_.scan(partition, documents::history_prefix(id), from(documents::history_prefix(id)), most,
-                                [=](Result<std::vector<Document>> ended) {
-                                  if (!ended) return done(ended.error());
-                                  std::map<std::string, Message> all;
-                                  for (const std::vector<Document>& page : {*pending, *ended}) {
-                                    for (const Document& document : page) {
-                                      auto stored = documents::decode_message(document);
-                                      if (!stored) return done(stored.error());
-                                      stored->message.claim.clear();  // only the claimer may know it
-                                      all[stored->message.id] = stored->message;
-                                    }
-                                  }
-                                  std::vector<Message> messages;
-                                  for (auto& [number, message] : all) {
-                                    if (messages.size() < most) messages.push_back(std::move(message));
-                                  }
-                                  done(std::move(messages));
-                                });
+  read_on(reading, documents::message_prefix(id), after);
+}
+
+void Chat::read_on(const std::shared_ptr<Reading>& reading, const std::string& prefix, const std::string& after) {
+  const auto size = static_cast<std::uint32_t>(std::min<std::size_t>(kMessagesPage, reading->limit + 1));
+  context_.scan(documents::partition(reading->id), prefix, after.empty() ? after : prefix + after, size,
+                [=, this](Result<std::vector<Document>> page) {
+                  if (!page) return reading->done(page.error());
+                  for (const Document& document : *page) {
+                    auto stored = documents::decode_message(document);
+                    if (!stored) return reading->done(stored.error());
+                    stored->message.claim.clear();  // only the claimer may know it
+                    const std::string number = stored->message.id;
+                    reading->found[number] = {std::move(stored->message), document.value.size()};
+                    reading->bytes += document.value.size();
+                  }
+                  reading->count += page->size();
+                  const std::string last = page->empty() ? "" : page->back().key.substr(prefix.size());
+                  const bool all = page->size() < size;
+                  const bool enough = reading->count > reading->limit || reading->bytes >= kHistoryBytes;
+                  if (!all && !enough) return read_on(reading, prefix, last);
+                  if (!all && (reading->end.empty() || last < reading->end)) reading->end = last;
+                  reading->count = reading->bytes = 0;
+                  const std::string history = documents::history_prefix(reading->id);
+                  if (prefix != history) return read_on(reading, history, reading->after);
+                  finish(*reading);
                 });
+}
+
+void Chat::finish(Reading& reading) {
+  Engine::History page;
+  std::size_t bytes = 0;
+  for (auto& [number, message] : reading.found) {
+    bytes += message.second;
+    const bool known = reading.end.empty() || number <= reading.end;
+    const bool room = page.messages.size() < reading.limit && (page.messages.empty() || bytes <= kHistoryBytes);
+    if (!known || !room) {
+      page.more = true;
+      break;
+    }
+    page.messages.push_back(std::move(message.first));
+  }
+  page.more = page.more || !reading.end.empty();
+  reading.done(std::move(page));
 }
 
 }  // namespace roost

@@ -24,7 +24,7 @@ class Chat {
   void claim(const std::string& id, int max, std::int64_t wait_ms, std::int64_t visibility_ms, Done<std::vector<Message>> done,
              std::function<bool()> wanted);
   void ack(const std::string& id, const std::string& message_id, std::string claim, Json reply, Done<Message> done);
-  void history(const std::string& id, const std::string& after, int limit, Done<std::vector<Message>> done);
+  void history(const std::string& id, const std::string& after, int limit, Done<Engine::History> done);
 
   void notice(const std::string& id);  // messages may have come: those who wait look again
   void gone(const std::string& id);    // the session is deleted: nothing will come
@@ -64,6 +64,10 @@ class Chat {
   // Moves a message into the history within one commit with the session's queue length.
   using Ending = std::function<Result<documents::StoredMessage>(documents::StoredMessage)>;
   void end_message(const std::string& id, const std::string& message_id, Ending ending, Done<Message> done);
+
+  struct Reading;  // a page of the history, on its way
+  void read_on(const std::shared_ptr<Reading>& reading, const std::string& prefix, const std::string& after);
+  static void finish(Reading& reading);
 
   Context& context_;
   Writer& writer_;

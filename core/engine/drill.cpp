@@ -165,7 +165,8 @@ void Drill::observed(const RunningPointer& running, const Task& task) {
 }
 
 void Drill::failed(const RunningPointer& running, const Task& task) {
-  if (task.reason == "NotFound") return confirm_missing(running);
+  // A task's keys may be of the kind that is not told whether something is absent or out of bounds.
+  if (task.reason == "NotFound" || task.reason == "Unreadable") return confirm_missing(running, task);
   if (task.reason != "Corrupt")
     return finish(running, {Outcome::Kind::postponed, task.reason + ": " + task.message, std::nullopt});
   if (running->attempt >= kAttempts) return finish(running, {Outcome::Kind::damaged, task.message, std::nullopt});
@@ -176,14 +177,15 @@ void Drill::failed(const RunningPointer& running, const Task& task) {
   start_task(running);
 }
 
-void Drill::confirm_missing(const RunningPointer& running) {
+void Drill::confirm_missing(const RunningPointer& running, const Task& task) {
   context_.ports.backup->stat(
       running->record.archive,
-      context_.counted<BackupStorage::Object>(context_.backup_ok, [this, running](const Result<BackupStorage::Object>& object) {
-        const bool gone = !object && object.error().code == Code::not_found;
-        finish(running,
-               {gone ? Outcome::Kind::missing : Outcome::Kind::postponed, "the archive is not in the storage", std::nullopt});
-      }));
+      context_.counted<BackupStorage::Object>(
+          context_.backup_ok, [this, running, why = task.reason + ": " + task.message](const Result<BackupStorage::Object>& object) {
+            const bool gone = !object && object.error().code == Code::not_found;
+            if (gone) return finish(running, {Outcome::Kind::missing, "the archive is not in the storage", std::nullopt});
+            finish(running, {Outcome::Kind::postponed, why, std::nullopt});
+          }));
 }
 
 // The record as it is now, which somebody may have changed meanwhile.

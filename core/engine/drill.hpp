@@ -55,7 +55,7 @@ class Drill {
   void poll(const RunningPointer& running);
   void observed(const RunningPointer& running, const Task& task);
   void failed(const RunningPointer& running, const Task& task);
-  void confirm_missing(const RunningPointer& running);
+  void confirm_missing(const RunningPointer& running, const Task& task);
   void finish(const RunningPointer& running, Outcome outcome);
   std::optional<Error> write_down(BackupRecord& record, const Outcome& outcome) const;
   void ended(const RunningPointer& running, const Outcome& outcome, const Result<BackupRecord>& written);

@@ -192,16 +192,20 @@ class Engine {
   };
   // EXHAUSTED where the queue is full.
   void chat(std::string id, std::string text, CommandOptions, Done<Queued>);
-  // Up to `max` (1..100) messages from the head of the queue; waits up to wait_ms for one. They are invisible to other claims for
-  // visibility_ms (1 s .. 12 h). Order is strict: while the head is claimed nothing behind it is offered. `wanted`, which may be
-  // empty, is asked on the engine's thread right before messages are taken: false answers none.
+  // Up to `max` (1..100) messages from the head of the queue, of large ones fewer; waits up to wait_ms for one. They are invisible to
+  // other claims for visibility_ms (1 s .. 12 h). Order is strict: while the head is claimed nothing behind it is offered. `wanted`,
+  // which may be empty, is asked on the engine's thread right before messages are taken: false answers none.
   void claim(std::string id, int max, std::int64_t wait_ms, std::int64_t visibility_ms, Done<std::vector<Message>>,
              std::function<bool()> wanted = {});
   // NOT_FOUND: no such message. Acknowledging an answered one again answers the same. `claim`: empty, or must be the present one
   // (CONFLICT).
   void ack(std::string id, std::string message_id, std::string claim, Json reply, Done<Message>);
-  // Pending and answered messages in order, from after `after`; `limit`: 1..1001.
-  void history(std::string id, std::string after, int limit, Done<std::vector<Message>>);
+  struct History {
+    std::vector<Message> messages;
+    bool more = false;  // others may follow
+  };
+  // Pending and answered messages in order, from after `after`, up to `limit` (1..1000); of large ones fewer, at least one.
+  void history(std::string id, std::string after, int limit, Done<History>);
 
   // Called on the engine's thread. Set before start().
   void on_event(std::function<void(const Event&)> listener);

@@ -245,7 +245,7 @@ const char* name_of(const Step& step) {
 }
 
 bool retries_verify(const std::string& why) {
-  return why == "Killed" || why == "Unavailable" || why == "DeadlineExceeded" || why == "NoSpace";
+  return why == "Killed" || why == "Cancelled" || why == "Unavailable" || why == "DeadlineExceeded" || why == "NoSpace";
 }
 
 bool is_mutating(const Step& step) {

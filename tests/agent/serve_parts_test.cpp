@@ -48,6 +48,40 @@ TEST_F(ServeParts, TheLogIsBoundedAndItsEndIsKnown) {
   EXPECT_EQ(log.last_line(), "line 999 of a workload that talks a lot");
 }
 
+std::string read_what_is_there(int fd) {
+  std::string all;
+  char buffer[4096];
+  for (ssize_t n = 0; (n = ::read(fd, buffer, sizeof buffer)) > 0;) all.append(buffer, static_cast<std::size_t>(n));
+  return all;
+}
+
+// In a child, whose output it is.
+TEST_F(ServeParts, OutputThatNobodyReadsHoldsNobodyUpAndIsCounted) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::alarm(60);  // for one that waits for ever
+    int pipe[2];
+    if (::pipe2(pipe, O_CLOEXEC) != 0 || ::dup2(pipe[1], STDOUT_FILENO) < 0) ::_exit(2);
+    ::fcntl(pipe[0], F_SETFL, O_NONBLOCK);
+    Loop loop;
+    LogSink log(loop, "", 0);
+    auto output = log.open();
+    const std::string block(16 << 10, 'x');
+    for (int i = 0; i < 100; ++i) {
+      if (::write(output->get(), block.data(), block.size()) != static_cast<ssize_t>(block.size())) ::_exit(3);
+      log.drain();
+    }
+    const std::size_t dropped = 100 * block.size() - read_what_is_there(pipe[0]).size();
+    if (::write(output->get(), "later\n", 6) != 6) ::_exit(4);
+    log.drain();
+    const std::string wanted = "\nroost-agent: " + std::to_string(dropped) + " bytes of output were dropped: nobody read it\nlater\n";
+    ::_exit(dropped > 0 && read_what_is_there(pipe[0]) == wanted ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+}
+
 TEST_F(ServeParts, ALogThatIsALinkIsNotWritten) {
   std::ofstream(path_ + "/victim") << "precious";
   fs::create_symlink(path_ + "/victim", path_ + "/log");

@@ -1,6 +1,9 @@
 // The durable queue of a session: order, claims, acknowledgements, death and history.
 #include <gtest/gtest.h>
 
+#include <cstdio>
+
+#include "engine/documents.hpp"
 #include "engine/harness.hpp"
 
 namespace roost::simulation {
@@ -100,6 +103,42 @@ TEST(Chat, WakesASleepingSessionWherePolicySaysSo) {
   ASSERT_TRUE(q.sleep(other).ok());
   ASSERT_TRUE(q.send(other, "sleep on").ok());
   EXPECT_EQ(q.view(other)->session.wanted, Wanted::asleep);
+}
+
+// 64 KiB of control characters are six times as much in the store: a page of many, or a claim, would be more than it answers at
+// once, or takes.
+TEST(Chat, OfTheLargestMessagesAPageAndAClaimHaveFewerAndTheNextGoesOn) {
+  Harness h;
+  const std::string id = h.create_running();
+  Commit commit{documents::partition(id), {}, {}};
+  std::vector<std::string> made;
+  for (int number = 1; number <= 60; ++number) {
+    documents::StoredMessage stored;
+    stored.message.text = std::string(64 << 10, '\x01');
+    stored.message.state = number <= 30 ? MessageState::answered : MessageState::queued;
+    char digits[17];
+    std::snprintf(digits, sizeof digits, "%016x", static_cast<unsigned>(number));
+    made.emplace_back(digits);
+    const std::string prefix = number <= 30 ? documents::history_prefix(id) : documents::message_prefix(id);
+    commit.operations.push_back({StoreOperation::Kind::put, prefix + digits, documents::encode(stored), 0});
+  }
+  ASSERT_TRUE(h.world.commit(commit).ok());
+  std::vector<std::string> seen;
+  int pages = 0;
+  for (bool more = true; more && pages < 60; ++pages) {
+    const auto page = h.wait<Engine::History>([&](Done<Engine::History> done) {
+      h.engine().history(id, seen.empty() ? "" : seen.back(), 1000, std::move(done));
+    });
+    ASSERT_TRUE(page.ok()) << page.error().message;
+    for (const Message& message : page->messages) seen.push_back(message.id);
+    more = page->more;
+  }
+  EXPECT_EQ(seen, made);
+  EXPECT_EQ(pages, 2);
+  const auto claimed = h.claim(id, 100);
+  ASSERT_TRUE(claimed.ok()) << claimed.error().message;
+  EXPECT_LT(claimed->size(), 25U);
+  EXPECT_GT(claimed->size(), 0U);
 }
 
 TEST(Chat, AFullQueueRefuses) {

@@ -123,8 +123,9 @@ class Harness {
     return wait<Message>([&](Done<Message> done) { engine().ack(id, message.id, claim, reply, std::move(done)); });
   }
   Result<std::vector<Message>> history(const std::string& id, const std::string& after = "", int limit = 100) {
-    return wait<std::vector<Message>>(
-        [&](Done<std::vector<Message>> done) { engine().history(id, after, limit, std::move(done)); });
+    auto page = wait<Engine::History>([&](Done<Engine::History> done) { engine().history(id, after, limit, std::move(done)); });
+    if (!page) return page.error();
+    return std::move(page->messages);
   }
   Result<Json> operation(const std::string& id) {
     return wait<Json>([&](Done<Json> done) { engine().find_operation(id, std::move(done)); });

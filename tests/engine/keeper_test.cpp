@@ -109,9 +109,9 @@ class KeeperTest : public testing::Test {
     harness.simulator.cancel(task.event);
     return task;
   }
-  static void kill(SimTask& task) {
+  static void kill(SimTask& task, const char* reason = "Killed") {
     task.task.state = TaskState::failed;
-    task.task.reason = "Killed";
+    task.task.reason = reason;
   }
   void refuse(const std::string& call, Code code) {
     harness.world.refuse = [call, code](const std::string& called, const std::string&) -> std::optional<Error> {
@@ -530,6 +530,20 @@ TEST_F(KeeperTest, AReadingThatIsCutShortSaysNothingOfTheArchive) {
   ASSERT_TRUE(harness.until([&] { return record(id).verify_asked_at_us == 0; }));
   EXPECT_EQ(record(id).state, "verified");
   EXPECT_TRUE(events(id).empty());
+}
+
+// Keys that may not list a storage are told the same of what is absent and of what is out of bounds.
+TEST_F(KeeperTest, WhetherAnArchiveIsMissingThatATaskMayNotSeeIsAskedByTheDaemon) {
+  const std::string id = saved();
+  ASSERT_TRUE(verify(id).ok());
+  kill(hung_task(), "Unreadable");
+  ASSERT_TRUE(harness.until([&] { return counted().drills_failed == 1; }));
+  EXPECT_EQ(record(id).state, "verified");
+  ASSERT_TRUE(verify(id).ok());
+  SimTask& task = hung_task();
+  harness.world.archives.erase(archive(id));
+  kill(task, "Unreadable");
+  EXPECT_TRUE(harness.until([&] { return record(id).state == "missing"; }));
 }
 
 TEST_F(KeeperTest, AReadingGivesWayToTheWorkOfItsSession) {

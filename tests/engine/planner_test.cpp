@@ -321,10 +321,12 @@ TEST(PlannerDelete, ACorruptArchiveMeansANewBackupAndAKilledReaderANewReading) {
   Step corrupt = plan_settled(deleting(OperationStep::verify), k);
   ASSERT_EQ(name(corrupt), "fail");
   EXPECT_EQ(std::get<step::Fail>(corrupt).next.operation->step, OperationStep::backup);
-  k.task = task(TaskState::failed, "Killed");
-  Step killed = plan_settled(deleting(OperationStep::verify), k);
-  ASSERT_EQ(name(killed), "fail");
-  EXPECT_EQ(std::get<step::Fail>(killed).next.operation->step, OperationStep::verify);
+  for (const char* why : {"Killed", "Cancelled"}) {
+    k.task = task(TaskState::failed, why);
+    Step killed = plan_settled(deleting(OperationStep::verify), k);
+    ASSERT_EQ(name(killed), "fail");
+    EXPECT_EQ(std::get<step::Fail>(killed).next.operation->step, OperationStep::verify);
+  }
 }
 
 TEST(PlannerDelete, WithoutAFitReceiptNothingIsReleased) {

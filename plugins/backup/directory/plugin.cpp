@@ -13,6 +13,7 @@
 #include <queue>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "backup/directory/put.hpp"
@@ -34,6 +35,14 @@ std::string describe_file(const struct stat& status) {
   return "{\"size\":" + std::to_string(status.st_size) + ",\"modified\":" + std::to_string(modified_us) + "}";
 }
 
+// Whether another place of a file can be read, where `place` cannot: that one is damaged then, and it is not the disk, or a share,
+// that is away for now.
+bool reads_elsewhere(int file, char* buffer, std::uint64_t place, std::uint64_t size) {
+  const std::uint64_t other = place > 0 ? 0 : (size - 1) / kAlign * kAlign;
+  ::posix_fadvise(file, static_cast<off_t>(other), kAlign, POSIX_FADV_DONTNEED);
+  return other != place && ::pread(file, buffer, kAlign, static_cast<off_t>(other)) > 0;
+}
+
 // Reads [offset, offset + length) past the page cache where the file system can. `emit` answers false to stop.
 template <class Emit>
 void read_range(const Directory& directory, const std::string& name, std::uint64_t offset, std::uint64_t length, Emit emit) {
@@ -43,6 +52,7 @@ void read_range(const Directory& directory, const std::string& name, std::uint64
   const std::uint64_t size = static_cast<std::uint64_t>(status.st_size);
   if (offset >= size) return;
   std::uint64_t left = std::min(length, size - offset);
+  std::uint64_t unreadable = size;  // a place that could not be read once
   if (!direct) ::posix_fadvise(file.get(), static_cast<off_t>(offset), static_cast<off_t>(left), POSIX_FADV_DONTNEED);
   const std::unique_ptr<char, Free> buffer(static_cast<char*>(std::aligned_alloc(kAlign, kChunk)));
   if (buffer == nullptr) throw sdk::Failure(ROOST_INTERNAL, "out of memory");
@@ -51,18 +61,20 @@ void read_range(const Directory& directory, const std::string& name, std::uint64
     // No more than is asked for: one file of an archive is fetched in small pieces.
     const std::uint64_t wanted = std::min<std::uint64_t>(kChunk, (offset - begin + left + kAlign - 1) / kAlign * kAlign);
     const ssize_t got = ::pread(file.get(), buffer.get(), static_cast<std::size_t>(wanted), static_cast<off_t>(begin));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0 && errno == EINVAL && direct) {  // it took the flag, but does not do it
+    const int error = got < 0 ? errno : 0;
+    if (error == EINTR) continue;
+    if (error == EINVAL && direct) {  // it took the flag, but does not do it
       direct = false;
       ::fcntl(file.get(), F_SETFL, 0);
       ::posix_fadvise(file.get(), static_cast<off_t>(offset), static_cast<off_t>(left), POSIX_FADV_DONTNEED);
       continue;
     }
-    if (got < 0 && errno == EIO) {
+    if (error == EIO && reads_elsewhere(file.get(), buffer.get(), begin, size)) {
+      if (std::exchange(unreadable, begin) != begin) continue;  // it may have been away for a moment
       throw sdk::Failure(ROOST_DATA_LOSS,
                          "archive " + name + " cannot be read at " + std::to_string(begin) + ": the medium is damaged");
     }
-    if (got < 0) throw failure(errno, "cannot read archive " + name);
+    if (got < 0) throw failure(error, "cannot read archive " + name);
     const std::uint64_t skip = offset - begin;
     if (static_cast<std::uint64_t>(got) <= skip) {
       throw sdk::Failure(ROOST_DATA_LOSS, "archive " + name + " ends at " +

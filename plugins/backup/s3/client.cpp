@@ -53,7 +53,7 @@ roost_code code_of(int status, std::string_view code) {
   return ROOST_UNAVAILABLE;
 }
 
-std::string remedy(int status, std::string_view code) {
+std::string remedy(const S3Request& request, int status, std::string_view code) {
   if (code == "NoSuchBucket") return "; make the bucket, or correct backup.config.bucket";
   if (code == "RequestTimeTooSkewed") return "; set this machine's clock";
   if (code == "SignatureDoesNotMatch") return "; the secret key is wrong, or a proxy changes the request";
@@ -61,8 +61,11 @@ std::string remedy(int status, std::string_view code) {
     return "; the server lacks what the configuration asks for (conditional_writes, checksum, sse, object_lock, tags, "
            "storage_class)";
   if (status >= 300 && status < 400) return "; correct backup.config.region or endpoint";
+  const bool looks = request.method == "HEAD" || (request.method == "GET" && !request.key.empty());
   if (status == 401 || status == 403)
-    return "; the keys are wrong or lack a right: docs/backups-s3.md lists those that are needed";
+    return std::string("; the keys are wrong or lack a right") +
+           (looks ? ", or there is no such object and they may not list the bucket" : "") +
+           ": docs/backups-s3.md lists those that are needed";
   return {};
 }
 
@@ -257,7 +260,7 @@ HttpResponse Client::send(const sdk::Call& call, const S3Request& request) {
     if (!attempt.passing() || request.sink || tried >= settings_.attempts) {
       const int status = attempt.response.ending == Ending::answered ? attempt.response.status : 0;
       const roost_code code = attempt.passing() ? ROOST_UNAVAILABLE : code_of(status, attempt.code);
-      throw S3Error(code, "S3 " + what + remedy(status, attempt.code), status, attempt.code, maybe_done,
+      throw S3Error(code, "S3 " + what + remedy(request, status, attempt.code), status, attempt.code, maybe_done,
                     code == ROOST_EXHAUSTED ? 60'000 : wait_ms);
     }
     log_.info("S3 " + what + "; it is tried again");

@@ -42,6 +42,10 @@ std::optional<std::pair<std::uint64_t, std::uint64_t>> content_range(std::string
   return std::pair(*begin, *size);
 }
 
+// Of an answer that has a body. A bucket that is missing is told by 404 too, and so is whatever a server that is none of S3's
+// does not have: only S3's own word for it means that an archive is gone.
+bool says_absent(const S3Error& error) { return error.status() == 404 && error.s3_code() == "NoSuchKey"; }
+
 }  // namespace
 
 // One range on its way to the host: only bytes of the wanted place in the wanted object are let through.
@@ -105,12 +109,35 @@ std::optional<ObjectState> Objects::look(const sdk::Call& call, std::string_view
 ObjectState Objects::stat(const sdk::Call& call, const std::string& name) {
   const auto found = look(call, name);
   pin(name, found ? found->etag : "");
-  if (!found) throw absent(name);
-  return *found;
+  if (found) return *found;
+  make_sure_it_is_absent(call, name);
+  throw absent(name);
+}
+
+// A HEAD's 404 has no body to say of what.
+void Objects::make_sure_it_is_absent(const sdk::Call& call, const std::string& name) {
+  S3Request request;
+  request.method = "GET";
+  request.key = settings_.key_of(name);
+  request.headers = customer_key();
+  request.headers.emplace_back("Range", "bytes=0-0");
+  try {
+    client_.send(call, request);
+  } catch (const S3Error& error) {
+    if (says_absent(error)) return;
+    if (error.status() == 404 && error.code() == ROOST_NOT_FOUND) throw no_s3(error);
+    if (error.status() != 416) throw;
+  }
+  throw sdk::Failure(ROOST_UNAVAILABLE, "archive " + name + " is there for one request and not for another: look at it again");
 }
 
 sdk::Failure Objects::absent(const std::string& name) const {
   return sdk::Failure(ROOST_NOT_FOUND, "there is no archive " + name + " in " + settings_.bucket + "/" + settings_.prefix);
+}
+
+sdk::Failure Objects::no_s3(const S3Error& error) {
+  return {ROOST_UNAVAILABLE, std::string(error.what()) + ", but not S3's word for what is absent (NoSuchKey): is " +
+                                 "backup.config.endpoint the address of an S3 server?"};
 }
 
 std::string Objects::pinned(const std::string& name) {
@@ -174,7 +201,9 @@ void Objects::read(const sdk::Call& call, const std::string& name, std::uint64_t
       if (!reading.other && (reading.stopped || reading.offset + reading.got >= size)) return;
     } catch (const S3Error& error) {
       if (error.status() == 416) return;  // it ends before
-      if (error.status() == 404) throw absent(name);
+      if (says_absent(error)) throw absent(name);
+      if (error.status() == 404 && error.code() == ROOST_NOT_FOUND) throw no_s3(error);
+      if (error.status() == 404) throw;
       if (error.status() == 412) reading.other = true;
       if (!reading.other && error.code() != ROOST_UNAVAILABLE) throw;
       if (!reading.other && reading.got == 0 && tried >= settings_.attempts) throw;
@@ -209,6 +238,7 @@ std::uint64_t Objects::read_piece(const sdk::Call& call, const std::string& name
   if (reading.astray) strange("another range than was asked for");
   const auto range = content_range(response.header("content-range"));
   if (!range) strange("a range without Content-Range");
+  if (reading.got == 0) strange("a range without its bytes");  // however often it is asked
   return range->second;
 }
 
@@ -217,6 +247,7 @@ void Objects::remove(const sdk::Call& call, const std::string& name) {
   pin(name, "");
   for (int round = 0; round < kVersionsMax; ++round) {
     const auto found = look(call, name);
+    if (!found && round == 0) make_sure_it_is_absent(call, name);
     if (!found) return;
     S3Request request;
     request.method = "DELETE";
@@ -225,7 +256,7 @@ void Objects::remove(const sdk::Call& call, const std::string& name) {
     try {
       client_.send(call, request);
     } catch (const S3Error& error) {
-      if (error.status() == 404) return;
+      if (error.status() == 404 && error.code() == ROOST_NOT_FOUND) return;
       if (error.code() == ROOST_DENIED) {
         throw sdk::Failure(ROOST_DENIED, std::string(error.what()) + ". Is archive " + name + " still under object lock?");
       }

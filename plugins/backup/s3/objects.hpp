@@ -35,9 +35,10 @@ class Objects {
   [[nodiscard]] const Settings& settings() const { return settings_; }
   [[nodiscard]] const sdk::Log& log() const { return log_; }
 
-  // Nothing where it is absent.
+  // Nothing where it, or its bucket, is absent.
   std::optional<ObjectState> look(const sdk::Call& call, std::string_view name);
-  // The same, and from then on read() takes this very object only; throws NOT_FOUND.
+  // The same, and from then on read() takes this very object only; throws NOT_FOUND, of which S3's own word has to be had: a
+  // missing bucket is UNAVAILABLE.
   ObjectState stat(const sdk::Call& call, const std::string& name);
   // `item` answers false to end it.
   void list(const sdk::Call& call, std::string_view prefix, std::string_view after, std::uint32_t limit,
@@ -58,6 +59,8 @@ class Objects {
   struct Reading;
   std::uint64_t read_piece(const sdk::Call& call, const std::string& name, Reading& reading);
   [[nodiscard]] sdk::Failure absent(const std::string& name) const;
+  void make_sure_it_is_absent(const sdk::Call& call, const std::string& name);
+  [[nodiscard]] static sdk::Failure no_s3(const S3Error& error);
   std::string pinned(const std::string& name);
   void pin(const std::string& name, const std::string& etag);
 

@@ -43,12 +43,11 @@ static int32_t fail(roost_error* error, int32_t code, const char* what, const ch
 /* What an errno means for the caller; see enum roost_code for what the host does about each. */
 static int32_t fail_errno(roost_error* error, const char* what) {
   const int reason = errno;
-  int32_t code = ROOST_UNAVAILABLE;
+  int32_t code = ROOST_UNAVAILABLE; /* EIO too: a share that is away for now says it */
   if (reason == ENOENT) code = ROOST_NOT_FOUND;
   if (reason == EEXIST) code = ROOST_EXISTS;
   if (reason == EACCES || reason == EPERM || reason == EROFS) code = ROOST_DENIED;
   if (reason == ENOSPC || reason == EDQUOT) code = ROOST_EXHAUSTED;
-  if (reason == EIO) code = ROOST_DATA_LOSS;
   return fail(error, code, what, strerror(reason));
 }
 

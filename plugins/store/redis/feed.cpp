@@ -1,12 +1,13 @@
 #include "store/redis/feed.hpp"
 
 #include <poll.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <map>
+
+#include "store/shared/threads.hpp"
 
 namespace roost::store_redis {
 namespace {
@@ -34,24 +35,28 @@ Feed::Feed(Server& server, store::ChangeLog& changes, const std::vector<Bucket>&
       buckets_(buckets),
       stop_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       begun_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-  if (stop_fd_ < 0 || begun_fd_ < 0)
-    throw sdk::Failure(ROOST_EXHAUSTED, "store-redis: eventfd failed: too many open files?", 1'000);
   changes_.suspend("store-redis: the changes are not being followed yet");
-  // The host's signals are the host's: the threads inherit a full mask.
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  follower_ = std::thread([this] { follow(); });
-  keeper_ = std::thread([this] { keep_house(); });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  try {
+    if (stop_fd_ < 0 || begun_fd_ < 0)
+      throw sdk::Failure(ROOST_EXHAUSTED, "store-redis: eventfd failed: too many open files?", 1'000);
+    follower_ = store::start_thread("store-redis", [this] { follow(); });
+    keeper_ = store::start_thread("store-redis", [this] { keep_house(); });
+  } catch (...) {
+    end();  // there may be one thread, and no second one
+    throw;
+  }
 }
 
-Feed::~Feed() {
-  set(stop_fd_);
-  follower_.join();
-  keeper_.join();
-  ::close(stop_fd_);
-  ::close(begun_fd_);
+Feed::~Feed() { end(); }
+
+void Feed::end() {
+  if (stop_fd_ >= 0) set(stop_fd_);
+  for (std::thread* thread : {&follower_, &keeper_}) {
+    if (thread->joinable()) thread->join();
+  }
+  for (const int fd : {stop_fd_, begun_fd_}) {
+    if (fd >= 0) ::close(fd);
+  }
 }
 
 void Feed::await_begin(const Until& until) { (void)until.wait(begun_fd_, POLLIN); }

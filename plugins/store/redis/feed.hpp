@@ -30,6 +30,7 @@ class Feed {
   void keep_house();
   void purge();
   [[nodiscard]] bool stopping() const;
+  void end();
 
   Server& server_;
   store::ChangeLog& changes_;

@@ -151,10 +151,9 @@ for _ = 1, tonumber(argument()) do
   hints[#hints + 1] = prefix .. key
   hints[#hints + 1] = revision
 end
-if #hints > 0 then
-  publish(hints)
-  redis.call('SET', marker, cmsgpack.pack(answer), 'PX', ARGV[4])
-end
+if #hints > 0 then publish(hints) end
+-- Without operations too: so WAIT has a write to wait behind, and what the conditions found is as durable as the answer.
+redis.call('SET', marker, cmsgpack.pack(answer), 'PX', ARGV[4])
 return answer
 )lua";
 

@@ -54,7 +54,9 @@ void Server::note(std::string& last, const std::string& problem) {
   const std::lock_guard lock(state_mutex_);
   if (problem == last) return;
   if (problem.empty())
-    log_.info(&last == &write_problem_ ? "store-redis: Redis takes changes again" : "store-redis: Redis answers again");
+    log_.info(&last == &write_problem_      ? "store-redis: Redis takes changes again"
+              : &last == &sentinel_problem_ ? "store-redis: the Sentinels name a master again"
+                                            : "store-redis: Redis answers again");
   else
     log_.error(problem);
   last = problem;
@@ -97,35 +99,46 @@ Address Server::locate(const Until& until) {
     const std::lock_guard lock(place_mutex_);
     if (master_) return *master_;
   }
-  const Address found = ask_sentinels(until, nullptr);
+  const Address found = ask_sentinels(until).master;
   const std::lock_guard lock(place_mutex_);
   master_ = found;
   return found;
 }
 
-// Where the master is. The replicas are asked for in the same breath: they are then that master's, and not of one that came
-// after.
-Address Server::ask_sentinels(const Until& until, Promotable* replicas) {
+// Where the master is, in the words of one Sentinel. The replicas are asked for in the same breath: they are then that master's,
+// and not of one that came after.
+Server::Named Server::ask_sentinel(const Address& address, const Until& until) {
+  const auto sentinel = Connection::to_sentinel(address, settings_, tls_, until);
+  const std::string& name = settings_.master_name;
+  const std::vector<Reply> replies = sentinel->exchange(
+      {command({"SENTINEL", "GET-MASTER-ADDR-BY-NAME", name}), command({"SENTINEL", "REPLICAS", name})}, until);
+  if (is_null(checked(replies[0]))) throw ProtocolError("it knows no master \"" + name + "\"");
+  const std::vector<std::string> place = texts(replies[0]);
+  if (place.size() != 2) throw ProtocolError("an address that is none");
+  std::vector<std::vector<std::string>> described;
+  if (settings_.wait_replicas < 0) {
+    for (const Reply& replica : items(checked(replies[1]))) described.push_back(texts(replica));
+  }
+  return {parse_address((place[0].find(':') == std::string::npos ? place[0] : "[" + place[0] + "]") + ":" + place[1]),
+          promotable_replicas(described), 1};
+}
+
+// What more than half of the Sentinels say: so many make a failover, so fewer may have been cut off together with a master that
+// is none any more. A replica that one of them sees may be the one that is promoted.
+Server::Named Server::ask_sentinels(const Until& until) {
+  std::vector<Named> all;
   std::string why;
   for (const Address& address : settings_.sentinels) {
     try {
-      const Until part = until.at_most(kSentinelTime);
-      const auto sentinel = Connection::to_sentinel(address, settings_, tls_, part);
-      std::vector<Command> questions{command({"SENTINEL", "GET-MASTER-ADDR-BY-NAME", settings_.master_name})};
-      if (replicas != nullptr) questions.push_back(command({"SENTINEL", "REPLICAS", settings_.master_name}));
-      const std::vector<Reply> replies = sentinel->exchange(questions, part);
-      if (is_null(checked(replies[0]))) {
-        why = address.text() + " knows no master \"" + settings_.master_name + "\"";
-        continue;
+      Named said = ask_sentinel(address, until.at_most(kSentinelTime));
+      const auto same = std::find_if(all.begin(), all.end(), [&](const Named& other) { return other.master == said.master; });
+      if (same != all.end()) {
+        same->replicas.up.merge(said.replicas.up);
+        same->replicas.known.merge(said.replicas.known);
+        ++same->sentinels;
       }
-      const std::vector<std::string> place = texts(replies[0]);
-      if (place.size() != 2) throw ProtocolError("an address that is none");
-      if (replicas != nullptr) {
-        std::vector<std::vector<std::string>> described;
-        for (const Reply& replica : items(checked(replies[1]))) described.push_back(texts(replica));
-        *replicas = promotable_replicas(described);
-      }
-      return parse_address((place[0].find(':') == std::string::npos ? place[0] : "[" + place[0] + "]") + ":" + place[1]);
+      Named& known = same != all.end() ? *same : all.emplace_back(std::move(said));
+      if (known.sentinels > settings_.sentinels.size() / 2) return known;
     } catch (const ServerError& e) {
       why = failure(e, "Sentinel " + address.text()).what();
     } catch (const std::runtime_error& e) {
@@ -133,7 +146,12 @@ Address Server::ask_sentinels(const Until& until, Promotable* replicas) {
     }
     until.check();
   }
-  throw unavailable("no Sentinel names a master: " + why);
+  if (all.empty()) throw unavailable("no Sentinel names a master: " + why);
+  std::string named;
+  for (const Named& one : all)
+    named += " " + std::to_string(one.sentinels) + " of " + std::to_string(settings_.sentinels.size()) + " name " +
+             one.master.text() + ";";
+  throw unavailable("more than half of the Sentinels must name the same master:" + named + " " + why);
 }
 
 std::unique_ptr<Connection> Server::connect(const Until& until) {
@@ -195,19 +213,27 @@ void Server::qualify(Connection& connection, const Until& until) {
 
 // Every replica that is connected, and every one that a failover could promote: those that Sentinel knows and that are up, one at
 // least where it knows any, so that nothing is acknowledged that is on one machine only; with kWaitKnown those that are down too.
-// Throws where Sentinel names another master: whatever this one answers is worth nothing.
+// Throws where the Sentinels name another master (whatever this one answers is worth nothing), or not enough of them one: the
+// count of before then stands, which no cut-off master's replicas can meet.
 int Server::count_required(const Connection& connection, const Names& connected, const Until& until) {
   const bool counts = settings_.wait_replicas < 0;
   if (settings_.sentinels.empty()) return counts ? needed(connected, {}) : settings_.wait_replicas;
-  Promotable told;
-  const Address master = ask_sentinels(until, counts ? &told : nullptr);
-  if (!(master == connection.address())) {
+  Named told;
+  try {
+    told = ask_sentinels(until);
+    note(sentinel_problem_, "");
+  } catch (const sdk::Failure& e) {
+    if (e.code() == ROOST_UNAVAILABLE) note(sentinel_problem_, e.what());
+    throw;
+  }
+  if (!(told.master == connection.address())) {
     drop();
-    throw Moved("store-redis: " + connection.address().text() + " is not the master any more: Sentinel names " + master.text());
+    throw Moved("store-redis: " + connection.address().text() + " is not the master any more: Sentinel names " +
+                told.master.text());
   }
   if (!counts) return settings_.wait_replicas;
-  if (settings_.wait_replicas == Settings::kWaitKnown) return needed(connected, told.known);
-  return std::max(needed(connected, told.up), told.known.empty() ? 0 : 1);
+  if (settings_.wait_replicas == Settings::kWaitKnown) return needed(connected, told.replicas.known);
+  return std::max(needed(connected, told.replicas.up), told.replicas.known.empty() ? 0 : 1);
 }
 
 void Server::check_durability(Connection& connection, const Until& until) {
@@ -338,41 +364,49 @@ std::vector<Reply> Server::run(Connection& connection, const Script& script, con
   return replies;
 }
 
-// A write of ours was not confirmed by every replica, or nobody knows: what is read now could be gone after a failover. A later
-// write that they confirm stands behind it.
-void Server::confirm(const Until& until) {
+void Server::doubt(const Until& until) {
+  const std::lock_guard lock(state_mutex_);
+  ++doubtful_writes_;
+  doubt_ends_ = std::max(doubt_ends_, until.deadline() + kMargin);
+}
+
+// After a read on this connection. A write of ours may be on the master alone, and may have been seen: a later write on the same
+// connection, and so on the same server, that the replicas confirm stands behind all that was read. It ends the doubt about the
+// writes before it, where none of them can still be on its way; not about one that became doubtful meanwhile, on another
+// connection and maybe behind it.
+// What it lacks; empty: nothing. Throws ServerError, ConnectionLost.
+std::string Server::confirm(Connection& connection, const Until& until) {
   const int replicas = required_replicas_;
-  std::unique_ptr<Connection> connection = take(until);
-  const std::string where = connection->address().text();
-  try {
-    const std::vector<Reply> replies = connection->exchange(
-        {command({"SET", settings_.key_prefix + ":barrier", "1"}),
-         command({"WAIT", std::to_string(replicas),
-                  std::to_string(std::clamp(until.remaining() - kMargin, milliseconds(1), kWaitTime).count())})},
-        until);
-    (void)checked(replies[0]);
-    if (const std::string lacking = shortfall(replies[1], replicas); !lacking.empty())
-      throw unavailable(where + ": the last change is not confirmed yet: " + lacking);
-    unconfirmed_ = false;
-    give(std::move(connection));
-  } catch (const ServerError& e) {
-    drop();
-    throw failure(e, where);
-  } catch (const ConnectionLost& e) {
-    drop();
-    throw unavailable(where + ": " + e.what());
+  std::uint64_t behind = 0;
+  {
+    const std::lock_guard lock(state_mutex_);
+    if (doubtful_writes_ == confirmed_writes_ || replicas == 0) return {};
+    if (Until::Clock::now() > doubt_ends_) behind = doubtful_writes_;
   }
+  const auto time = std::clamp(until.remaining() - kMargin, milliseconds(1), kWaitTime);
+  const std::vector<Reply> replies =
+      connection.exchange({command({"SET", settings_.key_prefix + ":barrier", "1"}),
+                           command({"WAIT", std::to_string(replicas), std::to_string(time.count())})},
+                          until);
+  (void)checked(replies[0]);
+  std::string lacking = shortfall(replies[1], replicas);
+  if (lacking.empty()) {
+    const std::lock_guard lock(state_mutex_);
+    confirmed_writes_ = std::max(confirmed_writes_, behind);
+  }
+  return lacking;
 }
 
 Reply Server::read(const Script& script, const Invoke& invoke, const Until& until) {
-  if (unconfirmed_) confirm(until);
   for (int attempt = 0;; ++attempt) {
     until.check();
     std::unique_ptr<Connection> connection = take(until);
     const std::string where = connection->address().text();
     try {
       Reply reply = run(*connection, script, invoke, until, 0)[0];
+      const std::string lacking = confirm(*connection, until);
       give(std::move(connection));
+      if (!lacking.empty()) throw unavailable(where + ": the last change is not confirmed yet: " + lacking);
       return reply;
     } catch (const ServerError& e) {
       if (look_elsewhere(e))
@@ -389,7 +423,9 @@ Reply Server::read(const Script& script, const Invoke& invoke, const Until& unti
 }
 
 Reply Server::write(const Script& script, const Invoke& invoke, Until until) {
-  std::string uncertain;  // why, once a request had left and nobody knows what became of it
+  std::string uncertain;   // why, once a request had left and nobody knows what became of it
+  std::string asked;       // the server that it had left for
+  bool elsewhere = false;  // another one may have done it too
   for (int attempt = 0;; ++attempt) {
     if (uncertain.empty()) {
       until.check();
@@ -398,7 +434,7 @@ Reply Server::write(const Script& script, const Invoke& invoke, Until until) {
     } else {
       until.pause(backoff(attempt));
       if (until.over()) {
-        unconfirmed_ = required_replicas_ > 0;
+        doubt(until);
         note(write_problem_, unknown(uncertain).what());
         throw unknown(uncertain);
       }
@@ -413,14 +449,21 @@ Reply Server::write(const Script& script, const Invoke& invoke, Until until) {
     }
     const std::string where = connection->address().text();
     const int replicas = required_replicas_;
+    if (!asked.empty() && asked != connection->facts().run_id) elsewhere = true;
+    asked = connection->facts().run_id;
     until.keep_waiting();
     try {
       const std::vector<Reply> replies = run(*connection, script, invoke, until, replicas);
       if (late(replies[0])) {
-        // Our idea of the server's clock was off, or the time is over. Nothing was done, by an earlier sending neither.
+        // Our idea of the server's clock was off, or the time is over. Nothing was done, by an earlier sending to it neither.
         connection->set_clock(std::stoll(text(items(replies[0])[1])));
         give(std::move(connection));
+        if (elsewhere) {
+          uncertain = where + " does not have it, but another server may";
+          continue;
+        }
         uncertain.clear();
+        asked.clear();
         if (attempt > 3) throw sdk::Failure(ROOST_DEADLINE, "the deadline passed");
         continue;
       }
@@ -438,6 +481,9 @@ Reply Server::write(const Script& script, const Invoke& invoke, Until until) {
       if (uncertain.empty()) throw failure(e, where);
       uncertain = failure(e, where).what();
     } catch (const ConnectionLost& e) {
+      drop();
+      uncertain = where + ": " + e.what();
+    } catch (const ProtocolError& e) {  // an answer that is none tells nothing
       drop();
       uncertain = where + ": " + e.what();
     }

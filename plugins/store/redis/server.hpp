@@ -1,7 +1,7 @@
 // Server: the Redis we write to: found (by its address or by Sentinels), checked (role, version, schema, durability) and spoken
 // to through a pool of connections. Invariants: a connection is used only while its server is the one last found fit; a write is
 // acknowledged only once every replica that could be promoted has it; a write whose answer was lost is sent again until its fate
-// is known, and where that was not found out in time, nothing is read before it is. Thread safety: any thread.
+// is known, and where that was not found out in time, nothing is read that could still be gone. Thread safety: any thread.
 #pragma once
 
 #include <atomic>
@@ -49,20 +49,29 @@ class Server {
   [[nodiscard]] const Settings& settings() const { return settings_; }
 
  private:
+  // The master and its replicas in the words of so many Sentinels.
+  struct Named {
+    Address master;
+    Promotable replicas;
+    std::size_t sentinels = 0;
+  };
+
   void note(std::string& last, const std::string& problem);
   [[nodiscard]] std::unique_ptr<Connection> take(const Until& until);
   void give(std::unique_ptr<Connection> connection);
   void drop();  // every idle connection, and where the master is
 
   [[nodiscard]] Address locate(const Until& until);
-  [[nodiscard]] Address ask_sentinels(const Until& until, Promotable* replicas);
+  [[nodiscard]] Named ask_sentinel(const Address& address, const Until& until);
+  [[nodiscard]] Named ask_sentinels(const Until& until);
   void qualify(Connection& connection, const Until& until);
   void check_durability(Connection& connection, const Until& until);
   void recount(Connection& connection, const Until& until);
   [[nodiscard]] int count_required(const Connection& connection, const Names& connected, const Until& until);
   void look_for_replicas(const Until& until);
   void refuse_if_not_durable() const;
-  void confirm(const Until& until);
+  void doubt(const Until& until);
+  [[nodiscard]] std::string confirm(Connection& connection, const Until& until);
   [[nodiscard]] std::string shortfall(const Reply& waited, int replicas) const;
 
   [[nodiscard]] std::vector<Reply> run(Connection& connection, const Script& script, const Invoke& invoke, const Until& until,
@@ -86,12 +95,17 @@ class Server {
   mutable std::mutex state_mutex_;
   std::string fit_run_id_;     // the server that was checked last
   std::string problem_;        // as logged last; empty: none
-  std::string write_problem_;  // the same, of changes
-  std::string weakness_;       // of its durability, as logged last
-  std::string refusal_;        // why commits are refused; empty: they are not
+  std::string write_problem_;     // the same, of changes
+  std::string sentinel_problem_;  // the same, of Sentinels
+  std::string weakness_;          // of its durability, as logged last
+  std::string refusal_;           // why commits are refused; empty: they are not
+  // Writes of ours that ended with nobody knowing whether the replicas have them: how many, how many of them the replicas are
+  // known to have by now if the master has, and from when on none of them happens any more.
+  std::uint64_t doubtful_writes_ = 0;
+  std::uint64_t confirmed_writes_ = 0;
+  Until::Clock::time_point doubt_ends_;
   std::atomic<int> required_replicas_{0};
   std::atomic<int> present_replicas_{0};
-  std::atomic<bool> unconfirmed_{false};  // a write of ours may be on the master alone
 };
 
 }  // namespace roost::store_redis

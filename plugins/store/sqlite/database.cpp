@@ -1,6 +1,5 @@
 #include "store/sqlite/database.hpp"
 
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,6 +8,7 @@
 #include <chrono>
 #include <map>
 
+#include "store/shared/threads.hpp"
 #include "store/sqlite/statements.hpp"
 
 namespace roost::store_sqlite {
@@ -35,6 +35,12 @@ std::optional<std::pair<dev_t, ino_t>> identity(const std::string& path) {
   return std::pair(info.st_dev, info.st_ino);
 }
 
+// Of a COMMIT that failed: whether its last frame was not written, without which none of it counts. Where what comes after that
+// failed, the fsync or the log's index, all of it may be in the log: who opens the file after a crash then finds it done.
+bool is_not_logged(int result, const sdk::Failure& failure) {
+  return (result & 0xFF) == SQLITE_FULL || (result == SQLITE_IOERR_WRITE && failure.code() == ROOST_EXHAUSTED);
+}
+
 sdk::Failure moved(const std::string& path) {
   return {ROOST_DATA_LOSS, "store-sqlite: " + path + " was moved or removed while it was in use: stop roostd and put it back"};
 }
@@ -53,6 +59,7 @@ struct Database::Request {
   const Part part;
   const int done_fd;
   std::atomic<State> state{State::waiting};
+  bool in_doubt = false;  // the writer's: a COMMIT with it failed that the log may hold
   Outcome outcome;  // written before the state is `answered`, and that before done_fd turns readable
 };
 
@@ -91,15 +98,11 @@ Database::Database(const Options& options, const sdk::Log& log)
       writer_->connection.raw(),
       [](void* context, sqlite3*, const char*, int pages) {
         static_cast<Database*>(context)->wal_pages_ = pages;
+        static_cast<Database*>(context)->in_doubt_ = false;
         return SQLITE_OK;
       },
       this);
-  // The host's signals are the host's: the thread inherits a full mask.
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  thread_ = std::thread([this] { run(); });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  thread_ = store::start_thread("store-sqlite", [this] { run(); });
 }
 
 Database::~Database() {
@@ -219,6 +222,8 @@ Database::Group Database::next_group() {
 }
 
 void Database::answer(Request& request, Outcome outcome) {
+  if (outcome.failure && request.in_doubt && in_doubt_ && outcome.failure->code() != ROOST_DATA_LOSS)
+    outcome = {{}, sdk::Failure(ROOST_OUTCOME_UNKNOWN, outcome.failure->what()), {}};
   request.outcome = std::move(outcome);
   request.state.store(Request::State::answered, std::memory_order_release);
   const std::uint64_t one = 1;
@@ -271,6 +276,10 @@ void Database::commit_group(const Group& group) {
     ++groups_;
   } catch (const sdk::Failure& f) {
     failure = f;
+    if (committing && !is_not_logged(sqlite3_extended_errcode(w.connection.raw()), f)) {
+      in_doubt_ = true;
+      for (const auto& request : group) request->in_doubt = true;
+    }
   } catch (const std::exception& e) {
     failure = sdk::Failure(ROOST_INTERNAL, std::string("store-sqlite: ") + e.what());
   }
@@ -287,8 +296,6 @@ void Database::commit_group(const Group& group) {
     for (const auto& request : group) commit_group({request});
     return;
   }
-  // An error of the disk at COMMIT leaves open what a crash now would find in the log.
-  if (committing && failure->code() == ROOST_UNAVAILABLE) failure = sdk::Failure(ROOST_OUTCOME_UNKNOWN, failure->what());
   for (const auto& request : group) {
     Outcome outcome;  // with a text of its own: copies of an exception share theirs
     outcome.failure = sdk::Failure(failure->code(), std::string(failure->what()), failure->retry_after_ms());

@@ -57,7 +57,8 @@ class Database {
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;
 
-  // Answers once the part is on the disk. DEADLINE, CANCELLED: nothing was done. OUTCOME_UNKNOWN: the call had to end first.
+  // Answers once the part is on the disk. DEADLINE, CANCELLED: nothing was done. OUTCOME_UNKNOWN: the call had to end first, or
+  // its COMMIT failed so late that a crash before the next one would find it done.
   Outcome write(const sdk::Call& call, Part part);
   // Calls `use` with a connection for reading; long SQL ends with the call.
   void read(const sdk::Call& call, const std::function<void(ReaderStatements&)>& use);
@@ -79,7 +80,7 @@ class Database {
   [[nodiscard]] Group next_group();
   void commit_group(const Group& group);
   void run_parts(const Group& group, std::vector<Outcome>& outcomes);
-  static void answer(Request& request, Outcome outcome);
+  void answer(Request& request, Outcome outcome);
   void apply_max_bytes();
   void after_group();
   void checkpoint();
@@ -96,6 +97,7 @@ class Database {
   std::int64_t applied_max_bytes_ = 0;        // likewise
   int wal_pages_ = 0;                         // likewise
   bool checkpoint_failed_ = false;            // likewise
+  bool in_doubt_ = false;                     // likewise: the log may end with a COMMIT that failed; the next one takes its place
   std::int64_t next_purge_ms_ = 0;            // likewise
   std::atomic<std::uint64_t> groups_{0};
 

@@ -1,10 +1,17 @@
 // What is special to backup-directory.
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstddef>
 #include <ctime>
 #include <fstream>
 
@@ -29,6 +36,43 @@ void make_file(const std::string& path, int age_s) {
   const std::time_t then = std::time(nullptr) - age_s;
   const timespec times[2] = {{then, 0}, {then, 0}};
   ASSERT_EQ(::utimensat(AT_FDCWD, path.c_str(), times, 0), 0);
+}
+
+// From here on this thread reads no file from that place on: EIO, as of a disk.
+bool break_the_disk(std::uint32_t from) {
+  sock_filter lines[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+                         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_pread64, 0, 3),
+                         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[3])),
+                         BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, from, 0, 1),
+                         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EIO),
+                         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+  sock_fprog filter{sizeof lines / sizeof *lines, lines};
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
+// In children: what is broken stays so.
+TEST(BackupDirectory, AnArchiveIsDamagedWhereOnePlaceCannotBeReadAndNotWhereTheDiskIsAway) {
+  const TempDir dir;
+  ASSERT_TRUE(open_at(dir.path())->put("a.zip", noise(3u << 20)).ok());
+  ASSERT_TRUE(open_at(dir.path())->put("small.zip", "x").ok());
+  struct Case {
+    std::uint32_t from;
+    const char* name;
+    std::uint64_t offset;
+    Code code;
+  };
+  for (const Case& one : {Case{2u << 20, "a.zip", 2u << 20, Code::data_loss}, Case{2u << 20, "a.zip", 1u << 20, Code{}},
+                          Case{0, "a.zip", 1u << 20, Code::unavailable}, Case{0, "small.zip", 0, Code::unavailable}}) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      const auto plugin = open_at(dir.path());
+      if (!break_the_disk(one.from)) ::_exit(2);
+      ::_exit(code_of(plugin->read(one.name, one.offset, 100)) == one.code ? 0 : 1);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << one.from << " " << one.name << " " << status;
+  }
 }
 
 TEST(BackupDirectory, MakesItsDirectoryForNobodyElse) {

@@ -306,7 +306,9 @@ TEST_F(S3Faults, KeysThatMayNotSeeWhatIsAbsentMayWriteIt) {
     ASSERT_TRUE(direct_->remove("a.zip").ok());
   }
   EXPECT_EQ(tricks_, 2);
-  EXPECT_EQ(code_of(plugin_->stat("a.zip")), Code::denied);  // who only reads is not told that it is gone
+  const auto unseen = plugin_->stat("a.zip");
+  EXPECT_EQ(code_of(unseen), Code::denied);  // who only reads is not told that it is gone
+  EXPECT_THAT(unseen.error().message, HasSubstr("or there is no such object"));
 }
 
 TEST_F(S3Faults, WithoutConditionalWritesWhatCannotBeSeenIsNotWritten) {
@@ -379,7 +381,7 @@ TEST_F(S3Faults, AClockThatIsWrongIsCorrectedByTheServers) {
   std::string dates;
   through([&](Exchange& exchange) {
     dates += exchange.headers["x-amz-date"] + ";";
-    if (++tricks_ > 1) return exchange.reply(404, ""), true;
+    if (++tricks_ > 1) return exchange.reply(404, error_body("NoSuchKey")), true;
     char date[64];
     const std::time_t time = theirs;
     std::tm parts{};
@@ -449,9 +451,34 @@ TEST_F(S3Faults, ABucketOfAnotherRegionIsFoundThere) {
 
 TEST_F(S3Faults, ABucketThatIsNotThereIsNamed) {
   const auto plugin = open_with(s3_config(real().endpoint(), "no-such-bucket"));
+  const auto expect_named = [](const Status& status) {
+    EXPECT_EQ(code_of(status), Code::unavailable);
+    EXPECT_THAT(status.ok() ? "" : status.error().message, HasSubstr("backup.config.bucket"));
+  };
   const auto listed = plugin->list();
-  EXPECT_EQ(code_of(listed), Code::unavailable);
-  EXPECT_THAT(listed.error().message, HasSubstr("backup.config.bucket"));
+  expect_named(listed.ok() ? Status{} : listed.error());
+  // Nor is any archive lost, or removed.
+  const auto found = plugin->stat("a.zip");
+  expect_named(found.ok() ? Status{} : found.error());
+  const auto read = plugin->read("a.zip", 0, 1);
+  expect_named(read.ok() ? Status{} : read.error());
+  expect_named(plugin->remove("a.zip"));
+}
+
+TEST_F(S3Faults, OnlyS3sOwnWordMeansThatAnArchiveIsNotThere) {
+  ASSERT_TRUE(direct_->put("a.zip", small_).ok());
+  for (const std::string& body : {std::string(), std::string("<html><body>no such page</body></html>")}) {
+    through([&](Exchange& exchange) { return exchange.reply(404, body), true; });
+    for (const Error& error : {plugin_->stat("a.zip").error(), plugin_->read("a.zip", 0, 1).error(), plugin_->remove("a.zip").error()}) {
+      EXPECT_EQ(error.code, Code::unavailable);
+      EXPECT_THAT(error.message, HasSubstr("backup.config.endpoint"));
+    }
+  }
+  through([](Exchange& exchange) { return exchange.method == "HEAD" && (exchange.reply(404, ""), true); });
+  EXPECT_EQ(code_of(plugin_->stat("a.zip")), Code::unavailable) << "it is there for who asks otherwise";
+  EXPECT_EQ(code_of(plugin_->remove("a.zip")), Code::unavailable);
+  EXPECT_EQ(code_of(plugin_->stat("b.zip")), Code::not_found);
+  EXPECT_TRUE(plugin_->remove("b.zip").ok());
 }
 
 TEST_F(S3Faults, HostileListsAreRefused) {
@@ -507,6 +534,12 @@ TEST_F(S3Faults, WrongRangesGiveNoBytes) {
     through([&](Exchange& exchange) { return exchange.reply(trick.status, "WXYZ", trick.headers), true; });
     EXPECT_EQ(code_of(plugin_->read("a.zip", 0, 4)), trick.code) << trick.status << " " << trick.headers;
   }
+}
+
+TEST_F(S3Faults, ARangeWithoutItsBytesIsNotAskedForWithoutEnd) {
+  through([&](Exchange& exchange) { return exchange.reply(206, "", "ETag: \"e\"\r\nContent-Range: bytes 0-3/100\r\n"), true; });
+  EXPECT_EQ(code_of(plugin_->read("a.zip", 0, 4)), Code::unavailable);
+  EXPECT_EQ(requests_, 1);
 }
 
 TEST_F(S3Faults, AnObjectThatWasReplacedIsNoticed) {

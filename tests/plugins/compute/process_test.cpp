@@ -410,6 +410,14 @@ TEST_F(ComputeProcessTask, AVolumeThatATaskReadsStaysAndARemovedTaskIsGone) {
   EXPECT_TRUE(client_->remove(volume_request(kId, uid)).ok());
 }
 
+TEST_F(ComputeProcessTask, ATaskThatIsRemovedTakesBackWhatItHadBegunToStore) {
+  start_slow_backup();
+  const auto begun = [&] { return !fs::is_empty(directory_.path() + "/backups"); };
+  ASSERT_TRUE(eventually(begun));
+  ASSERT_TRUE(client_->task_remove(request()).ok());
+  EXPECT_FALSE(begun());
+}
+
 TEST_F(ComputeProcessTask, ATaskSeesTheVolumeReadOnlyAndNothingElseOfThisMachine) {
   start_slow_backup();
   const Json running = task_status();

@@ -34,11 +34,26 @@ class Failover : public RedisTest {
     ASSERT_TRUE(eventually([&] { return replicas("num-slaves\n2\n"); })) << sentinel_->cli({"SENTINEL", "MASTER", "roost"});
     ASSERT_TRUE(eventually([&] { return has(servers_[0]->cli({"INFO", "replication"}), "connected_slaves:2"); }));
   }
-  [[nodiscard]] Json by_sentinel() const {
+  [[nodiscard]] static Json asking(const std::vector<std::string>& addresses) {
     Json sentinels = Json::array();
-    sentinels.push("127.0.0.1:" + std::to_string(free_port()));  // one that does not answer
-    sentinels.push("127.0.0.1:" + std::to_string(sentinel_port_));
+    for (const std::string& address : addresses) sentinels.push(address);
     return Json::object({{"sentinels", std::move(sentinels)}, {"master_name", "roost"}, {"check_interval_ms", 100}});
+  }
+  static std::vector<std::string> names_of(int port) {  // one that is asked as two
+    return {"127.0.0.1:" + std::to_string(port), "localhost:" + std::to_string(port)};
+  }
+  static std::string nobody() { return "127.0.0.1:" + std::to_string(free_port()); }
+  // One of three does not answer.
+  [[nodiscard]] Json by_sentinel() const {
+    const std::vector<std::string> names = names_of(sentinel_port_);
+    return asking({nobody(), names[0], names[1]});
+  }
+  // Another Sentinel, as it would be told by hand who the master is.
+  [[nodiscard]] std::unique_ptr<RedisServer> another_sentinel(int master_port) const {
+    const std::string master = "sentinel monitor roost 127.0.0.1 " + std::to_string(master_port) + " 1";
+    return std::make_unique<RedisServer>(
+        directory_.path() / "another",
+        RedisServer::Options{{master, "sentinel down-after-milliseconds roost 500"}, free_port(), true});
   }
 
   // What a partition comes to: the first server still takes itself for the master and answers whoever reaches it; the others have
@@ -242,6 +257,40 @@ TEST_F(Failover, A_change_that_only_a_master_that_was_cut_off_has_is_made_on_the
   ASSERT_TRUE(made.ok()) << made.error().message;
   EXPECT_TRUE(second_has("meanwhile"));
   EXPECT_EQ(store->count("p", "log/").value_or(0), 2u);
+}
+
+TEST_F(Failover, A_Sentinel_that_was_cut_off_with_a_master_that_is_none_any_more_is_not_believed) {
+  ASSERT_NO_FATAL_FAILURE(part_from_the_first());
+  const auto cut_off = another_sentinel(ports_[0]);
+  const std::string first = "127.0.0.1:" + std::to_string(cut_off->port());
+  const std::vector<std::string> most = names_of(sentinel_port_);
+  const auto store = open(asking({first, most[0], most[1]}));
+  ASSERT_TRUE(store->opened().ok()) << store->opened().error().message;
+  ASSERT_TRUE(recovers(*store));
+  EXPECT_TRUE(second_has("recovered"));
+  const auto alone = open(asking({first, nobody(), nobody()}));
+  const auto refused = alone->commit("p", {}, {put("a", "1")});
+  EXPECT_EQ(code(refused), Code::unavailable);
+  EXPECT_TRUE(has(why(refused), "more than half of the Sentinels")) << why(refused);
+  EXPECT_TRUE(has(why(refused), "1 of 3 name 127.0.0.1:" + std::to_string(ports_[0]))) << why(refused);
+}
+
+// It sees as down what is on the other side, and a failover may be under way there.
+TEST_F(Failover, On_the_word_of_one_Sentinel_of_three_no_replica_is_given_up) {
+  const auto another = another_sentinel(ports_[0]);
+  ASSERT_TRUE(eventually([&] { return has(another->cli({"SENTINEL", "MASTER", "roost"}), "num-slaves\n2\n"); }));
+  const std::vector<std::string> most = names_of(another->port());
+  const auto store = open(asking({names_of(sentinel_port_)[0], most[0], most[1]}));
+  ASSERT_TRUE(store->opened().ok()) << store->opened().error().message;
+  ASSERT_TRUE(store->commit("p", {}, {put("a", "1")}).ok());
+  another->kill();
+  servers_[2]->kill();
+  ASSERT_TRUE(eventually([&] { return has(sentinel_->cli({"SENTINEL", "REPLICAS", "roost"}), "s_down"); }));
+  CallOptions options;
+  options.timeout_ms = 1'500;  // many checks
+  EXPECT_EQ(code(store->commit("p", {}, {put("a", "2")}, options)), Code::outcome_unknown);
+  another->start();
+  EXPECT_TRUE(recovers(*store));
 }
 
 TEST_F(Failover, Sentinels_that_know_no_such_master_say_so) {

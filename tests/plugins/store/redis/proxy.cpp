@@ -48,7 +48,7 @@ Proxy::~Proxy() {
 
 void Proxy::arm(Fault fault) {
   const std::lock_guard lock(mutex_);
-  if (fault.hold) held_ = true;
+  if (fault.hold || fault.delay) held_ = true;
   fault_ = std::move(fault);
 }
 
@@ -98,6 +98,10 @@ void Proxy::serve(int client) {
       if (got <= 0) break;
       if (!fault) fault = take(std::string(buffer.data(), static_cast<std::size_t>(got)));
       if (fault && fault->before_request) break;
+      if (fault && fault->delay) {
+        while (held_ && !stop_) std::this_thread::sleep_for(std::chrono::milliseconds(kTickMs));
+        fault.reset();
+      }
       open = send_all(server, buffer.data(), static_cast<std::size_t>(got));
     }
     if (fds[1].revents != 0 && !(fault && fault->hold && held_)) {

@@ -16,7 +16,8 @@ struct Fault {
   int times = 1;                // so often; then requests pass
   bool before_request = false;  // the request does not even arrive
   std::size_t reply_bytes = 0;  // so much of the reply passes, then the connection is cut
-  bool hold = false;            // instead of a cut: nothing more passes until release()
+  bool hold = false;            // instead of a cut: nothing more comes back until release()
+  bool delay = false;           // the same of the request: it arrives after release(), whether its sender still waits or not
 };
 
 class Proxy {

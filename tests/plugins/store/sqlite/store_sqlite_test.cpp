@@ -7,9 +7,11 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <fstream>
 #include <future>
 #include <iterator>
+#include <mutex>
 #include <thread>
 
 #include "plugins/store/driver.hpp"
@@ -39,6 +41,18 @@ class SqliteTest : public testing::Test {
     char* message = nullptr;
     EXPECT_EQ(sqlite3_exec(db, text.c_str(), nullptr, nullptr, &message), SQLITE_OK) << (message ? message : "");
     sqlite3_close(db);
+  }
+  // The keys that who opens the files as they are now finds.
+  [[nodiscard]] std::string found_after_a_crash() const {
+    const TestDirectory copy;
+    const std::string copied = (copy.path() / "store.db").string();
+    for (const char* end : {"", "-wal"}) std::filesystem::copy_file(path() + end, copied + end);
+    StoreDriver store("store-sqlite", Json::object({{"path", copied}}));
+    const auto found = store.scan("p", "", "", 100);
+    if (!found.ok()) return found.error().message;
+    std::string keys;
+    for (const store_suite::Document& document : *found) keys += document.key + " ";
+    return keys;
   }
   [[nodiscard]] mode_t mode(const std::string& file) const {
     struct stat info {};
@@ -101,6 +115,57 @@ class HeldUp {
   std::thread thread_;
 };
 
+// SQLite's own way to the disk, but that its write-ahead log is met by a full one as the test says. Outlives every database.
+class FullLog {
+ public:
+  FullLog() : vfs_(*real()) {
+    vfs_.zName = "full-log";
+    vfs_.xOpen = &open;
+    sqlite3_vfs_register(&vfs_, 1);
+  }
+  ~FullLog() {
+    sqlite3_vfs_unregister(&vfs_);
+    sync_fails = write_fails = false;
+  }
+  FullLog(const FullLog&) = delete;
+  FullLog& operator=(const FullLog&) = delete;
+
+  static inline std::atomic<bool> sync_fails{false};   // once
+  static inline std::atomic<bool> write_fails{false};  // until it is taken back; `then`: from the sync that failed on
+  static inline std::atomic<bool> then_write_fails{false};
+
+ private:
+  static sqlite3_vfs* real() {
+    static sqlite3_vfs* const found = sqlite3_vfs_find("unix");
+    return found;
+  }
+  static int open(sqlite3_vfs*, const char* name, sqlite3_file* file, int flags, int* out_flags) {
+    const int result = real()->xOpen(real(), name, file, flags, out_flags);
+    if (result != SQLITE_OK || (flags & SQLITE_OPEN_WAL) == 0) return result;
+    static std::once_flag once;
+    std::call_once(once, [&] {
+      before_ = file->pMethods;
+      methods_ = *before_;
+      methods_.xSync = [](sqlite3_file* log, int how) {
+        if (!sync_fails.exchange(false)) return before_->xSync(log, how);
+        write_fails = then_write_fails.exchange(false);
+        errno = ENOSPC;
+        return SQLITE_IOERR_FSYNC;
+      };
+      methods_.xWrite = [](sqlite3_file* log, const void* data, int size, sqlite3_int64 offset) {
+        if (!write_fails) return before_->xWrite(log, data, size, offset);
+        errno = ENOSPC;
+        return SQLITE_FULL;
+      };
+    });
+    file->pMethods = &methods_;
+    return result;
+  }
+  static inline const sqlite3_io_methods* before_ = nullptr;
+  static inline sqlite3_io_methods methods_{};
+  sqlite3_vfs vfs_;
+};
+
 // Puts one document; the code.
 roost_code write(Database& database, const std::string& key, int timeout_ms) {
   const RawCall raw(timeout_ms);
@@ -137,6 +202,46 @@ TEST_F(SqliteTest, Commits_that_wait_together_share_one_transaction) {
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(ok, 32);
   EXPECT_EQ(database->groups() - before, 2u);  // the one that was held up, and all the others
+  Database::close(database);
+}
+
+TEST_F(SqliteTest, A_commit_that_may_be_in_the_log_is_not_called_undone_and_one_that_had_no_room_there_is) {
+  const FullLog full;
+  auto database = Database::open({path(), 0, 60'000}, sdk::Log());
+  ASSERT_EQ(write(*database, "before", 20'000), ROOST_OK);
+  FullLog::sync_fails = true;
+  EXPECT_EQ(write(*database, "doubtful", 20'000), ROOST_OUTCOME_UNKNOWN);
+  EXPECT_EQ(found_after_a_crash(), "before doubtful ");
+  FullLog::write_fails = true;
+  EXPECT_EQ(write(*database, "undone", 20'000), ROOST_EXHAUSTED);
+  FullLog::write_fails = false;
+  EXPECT_EQ(write(*database, "after", 20'000), ROOST_OK);
+  EXPECT_EQ(found_after_a_crash(), "after before ");
+  Database::close(database);
+}
+
+TEST_F(SqliteTest, Commits_that_may_be_in_the_log_together_are_not_called_undone_as_each_alone_has_no_room) {
+  const FullLog full;
+  auto database = Database::open({path(), 0, 60'000}, sdk::Log());
+  ASSERT_EQ(write(*database, "before", 20'000), ROOST_OK);
+  std::atomic<int> unknown{0};
+  std::vector<std::thread> threads;
+  {
+    HeldUp held(*database);
+    for (const char* key : {"a", "b"}) {
+      threads.emplace_back([&, key] { unknown += write(*database, key, 120'000) == ROOST_OUTCOME_UNKNOWN ? 1 : 0; });
+    }
+    EXPECT_TRUE(eventually([&] { return database->waiting() == 2; }));
+    FullLog::then_write_fails = true;
+    FullLog::sync_fails = true;
+    held.let_go();
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(unknown, 2);
+  EXPECT_EQ(found_after_a_crash(), "a b before ");
+  FullLog::write_fails = false;
+  EXPECT_EQ(write(*database, "after", 20'000), ROOST_OK);
+  EXPECT_EQ(found_after_a_crash(), "after before ");
   Database::close(database);
 }
 
