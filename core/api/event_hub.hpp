@@ -38,8 +38,8 @@ class EventHub {
   void publish(const Event& event);
   // EXHAUSTED where there are too many streams; asked before a stream is opened.
   [[nodiscard]] Status room();
-  // Replays what came after last_event_id (empty: nothing, and says at which id it begins), then follows. An id that is too old or
-  // of another process gets the event "reset" first: the client reads the state again.
+  // Replays what came after last_event_id (empty: nothing, and says at which id it begins), then follows. An id that is too old
+  // or of another process gets the event "reset" first: the client reads the state again.
   void subscribe(Filter filter, std::string_view last_event_id, std::shared_ptr<http::Stream> stream);
   void heartbeat();  // a comment to every stream; finds those whose client is gone
   void end_all();    // a reload or the end: clients come back with Last-Event-ID

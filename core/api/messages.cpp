@@ -91,15 +91,16 @@ void Api::Impl::claim(const Request& request, const Responder& respond, const Pr
 void Api::Impl::await_claim(std::string id, int max, Wait wait, std::int64_t visibility_ms, const Responder& respond) {
   const std::int64_t slice_ms = draining_ ? 0 : std::min(wait.left_ms, kSliceMs);
   wait.left_ms -= slice_ms;
-  engine_.claim(id, max, slice_ms, visibility_ms,
-                [this, id, max, wait = std::move(wait), visibility_ms, respond](Result<std::vector<Message>> claimed) {
-                  if (!claimed.ok()) return respond(failure(claimed.error()));
-                  if (claimed->empty() && wait.left_ms > 0 && !draining_ && respond.open()) {
-                    return await_claim(id, max, wait, visibility_ms, respond);
-                  }
-                  respond(http::Response::json(200, Json::object({{"messages", messages_json(*claimed, claimed_json)}})));
-                },
-                [respond] { return respond.open(); });
+  engine_.claim(
+      id, max, slice_ms, visibility_ms,
+      [this, id, max, wait = std::move(wait), visibility_ms, respond](Result<std::vector<Message>> claimed) {
+        if (!claimed.ok()) return respond(failure(claimed.error()));
+        if (claimed->empty() && wait.left_ms > 0 && !draining_ && respond.open()) {
+          return await_claim(id, max, wait, visibility_ms, respond);
+        }
+        respond(http::Response::json(200, Json::object({{"messages", messages_json(*claimed, claimed_json)}})));
+      },
+      [respond] { return respond.open(); });
 }
 
 void Api::Impl::ack(const Request& request, const Responder& respond, const PrincipalView& who) {

@@ -234,10 +234,9 @@ class Stillness {
     for (int i = 0; i < watches; ++i) {
       const auto seen = store_.watch(resume_);
       if (!seen)
-        return Error{Code::conflict,
-                     "whether the store changed while it was being exported is not known (" + seen.error().message +
-                         "): export again",
-                     0};
+        return Error{
+            Code::conflict,
+            "whether the store changed while it was being exported is not known (" + seen.error().message + "): export again", 0};
       resume_ = seen->resume;
       for (const Change& change : seen->changes) ROOST_CHECK(judge(change));
       if (seen->changes.empty() && !seen->behind) break;
@@ -251,10 +250,10 @@ class Stillness {
     const auto now = store_.get(change.partition, change.key);
     if (!now && now.error().code != Code::not_found) return now.error();
     if (!now && expires(change.key)) return {};
-    return Error{Code::conflict,
-                 "the store changed while it was being exported (" + change.key +
-                     "): stop every roostd that uses it, then export again",
-                 0};
+    return Error{
+        Code::conflict,
+        "the store changed while it was being exported (" + change.key + "): stop every roostd that uses it, then export again",
+        0};
   }
 
   BlockingStore& store_;

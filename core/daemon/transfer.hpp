@@ -26,8 +26,8 @@ struct TransferReport {
   std::string sha256;
 };
 
-// CONFLICT where a leader lives or the store changes meanwhile, but for documents whose life ends; EXISTS where the file is there;
-// DATA_LOSS where an import into the store was not finished.
+// CONFLICT where a leader lives or the store changes meanwhile, but for documents whose life ends; EXISTS where the file is
+// there; DATA_LOSS where an import into the store was not finished.
 [[nodiscard]] Result<TransferReport> export_store(Store& store, Clock& clock, const std::string& file,
                                                   const TransferOptions& options);
 // DATA_LOSS where the file is not as it was written; EXISTS where the store holds something else than the begun import of this

@@ -30,8 +30,8 @@ class Catalogue {
   // somebody else changed it meanwhile. Answers it as committed. `ttl_ms`: then the record goes; 0: never.
   using Change = std::function<std::optional<Error>(BackupRecord&)>;
   void update(const std::string& id, Change change, Done<BackupRecord> done, std::int64_t ttl_ms = 0);
-  // As update(), but only where `rests_on`, the id of another backup of its session, stands in for it at the moment of the change;
-  // else CONFLICT. Empty: none need.
+  // As update(), but only where `rests_on`, the id of another backup of its session, stands in for it at the moment of the
+  // change; else CONFLICT. Empty: none need.
   void update_resting(const std::string& id, const std::string& rests_on, Change change, Done<BackupRecord> done);
 
   // For people. CONFLICT where it is held, rests under a session's operation, or is the newest good one of a session that was

@@ -125,13 +125,13 @@ void Drill::poll(const RunningPointer& running) {
     }
     if (session_is_busy(running->record.session_id))
       return finish(running, {Outcome::Kind::postponed, "its session has other work", std::nullopt});
-    context_.ports.compute->task_observe(running->record.session_id, running->operation, running->attempt,
-                                         context_.counted<Task>(context_.compute_ok, [this, running](const Result<Task>& task) {
-                                           if (task) return observed(running, *task);
-                                           if (!is_stalled(*running)) return poll(running);
-                                           finish(running, {Outcome::Kind::postponed,
-                                                            "its task cannot be observed: " + task.error().message, std::nullopt});
-                                         }));
+    context_.ports.compute->task_observe(
+        running->record.session_id, running->operation, running->attempt,
+        context_.counted<Task>(context_.compute_ok, [this, running](const Result<Task>& task) {
+          if (task) return observed(running, *task);
+          if (!is_stalled(*running)) return poll(running);
+          finish(running, {Outcome::Kind::postponed, "its task cannot be observed: " + task.error().message, std::nullopt});
+        }));
   });
 }
 

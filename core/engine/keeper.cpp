@@ -42,8 +42,8 @@ struct Keeper::Visit {
   std::size_t others = 0;                      // what bears another name: nobody's archive, whatever the records say
   std::vector<BackupStorage::Object> shown;    // the first of those
   bool counts = false;                         // it is one of a walk
-  std::vector<BackupRecord> records;  // in order of the id, so that those of a session lie together
-  std::string strangers_before;       // the document's value
+  std::vector<BackupRecord> records;           // in order of the id, so that those of a session lie together
+  std::string strangers_before;                // the document's value
   std::size_t next = 0;
   std::unordered_set<std::string> there;  // names in the storage
 
@@ -364,8 +364,8 @@ void Keeper::judge_again(const VisitPointer& visit, const BackupRecord& found, c
   });
 }
 
-// Decided on what was judged: where that changed, or what stands in for it, or somebody holds it or begins to rest on it, the next
-// visit judges anew.
+// Decided on what was judged: where that changed, or what stands in for it, or somebody holds it or begins to rest on it, the
+// next visit judges anew.
 void Keeper::begin_removal(const VisitPointer& visit, const BackupRecord& record, const std::string& reason,
                            const std::string& rests_on) {
   const auto change = [this, record, reason](BackupRecord& now) -> std::optional<Error> {

@@ -73,7 +73,7 @@ class Keeper {
   std::set<std::string> candidates_;              // archives without a record, seen once
   std::array<std::int64_t, 256> strangers_{};
   std::array<bool, 256> unlisted_{};  // when they were last visited
-  std::int64_t verified_ = 0;  // in the last whole walk
+  std::int64_t verified_ = 0;         // in the last whole walk
   std::atomic<std::int64_t> removed_{0};
   Engine::BackupStatistics counting_;
   mutable std::mutex mutex_;

@@ -76,14 +76,14 @@ Status refuse_more_volumes(const Session& session, std::int64_t now_us) {
   if (session.phase == Phase::asleep && session.kept_volumes.size() >= kVolumesMax) {
     const auto next = std::min_element(session.kept_volumes.begin(), session.kept_volumes.end(),
                                        [](const KeptVolume& a, const KeptVolume& b) { return a.until_us < b.until_us; });
-    return Error{Code::exhausted,
-                 of + "that earlier restores replaced and that are still kept; " + instead + "after " + format_time(next->until_us),
-                 std::max<std::int64_t>(0, (next->until_us - now_us) / 1000)};
+    return Error{
+        Code::exhausted,
+        of + "that earlier restores replaced and that are still kept; " + instead + "after " + format_time(next->until_us),
+        std::max<std::int64_t>(0, (next->until_us - now_us) / 1000)};
   }
   if (session.discarded_volumes.size() >= kVolumesMax)
     return Error{Code::exhausted,
-                 of + "left by restores that came to nothing, which the platform has not removed yet; " + instead +
-                     "when it has",
+                 of + "left by restores that came to nothing, which the platform has not removed yet; " + instead + "when it has",
                  0};
   return {};
 }

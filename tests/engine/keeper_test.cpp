@@ -291,8 +291,7 @@ TEST_F(KeeperTest, AListThatIsCutShortDecidesNothingAndIsTold) {
   harness.restart();
   const std::string over = plant_over("00000001"), gone = plant("00000002", kHour);
   harness.world.archives.erase(archive(gone));
-  for (int i = 0; i < 200'000; ++i)
-    harness.world.files.insert("workspace-00000000-" + std::to_string(1'000'000 + i) + ".zip");
+  for (int i = 0; i < 200'000; ++i) harness.world.files.insert("workspace-00000000-" + std::to_string(1'000'000 + i) + ".zip");
   const int asked = harness.world.calls["stat"];
   ASSERT_TRUE(harness.until([&] { return counted().known; }));
   EXPECT_EQ(counted().unlisted, 1);
