@@ -7,6 +7,7 @@
   {"do": "cut"}                                       hangs up without passing it on
   {"do": "hang"}                                      neither passes it on nor answers
   {"do": "hold"}                                      passes it on once RULES.release is there, and notes the status in RULES.held
+  {"do": "late"}                                      notes the answer's status in RULES.held, and passes it back once RULES.release is there
   {"do": "event", "body": {...}}                      a watch: 200 and this one event, then the end
   {"do": "token", "token": "x"}                       401 unless the request bears that token; nothing else is passed on
   {"do": "kill", "pid": 1, "when": "before"}          kill -9 of that process before or after the request is passed on
@@ -55,6 +56,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
+    def wait_for_release(self):
+        while not os.path.exists(rules_file + ".release"):
+            time.sleep(0.02)
+
     def handle_one(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         rule = self.rule()
@@ -67,8 +72,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(200, rule["body"], end=b"\n")
         if do == "hang":
             time.sleep(60)
-        while do == "hold" and not os.path.exists(rules_file + ".release"):
-            time.sleep(0.02)
+        if do == "hold":
+            self.wait_for_release()
         if do == "kill" and rule["when"] == "before":
             os.kill(rule["pid"], signal.SIGKILL)
             do = "cut"
@@ -81,9 +86,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         headers["Authorization"] = "Bearer " + token
         connection.request(self.command, self.path, body or None, headers)
         reply = connection.getresponse()
-        if do == "hold":
+        if do in ("hold", "late"):
             with open(rules_file + ".held", "a") as log:
                 log.write(f"{reply.status}\n")
+        if do == "late":
+            self.wait_for_release()
         if do in ("lose", "kill"):
             reply.read()
             if do == "kill":

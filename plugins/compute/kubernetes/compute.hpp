@@ -62,6 +62,8 @@ class Compute final : public sdk::ComputePlugin {
   void refresh(const sdk::Call& call, const std::string& id);
   void refresh_pods(const sdk::Call& call, const std::string& id);
   void refresh_jobs(const sdk::Call& call, const std::string& id);
+  template <class T>
+  void refresh_list(const sdk::Call& call, Kind kind, const std::string& id, const std::vector<T>& before);
   [[nodiscard]] bool exposed() const { return settings_.exposure != "none"; }
 
   // ---- apply.cpp ----

@@ -130,15 +130,12 @@ void View::remove(Kind kind, const Json& object) {
   tidy(id);
 }
 
-void View::absent(Kind kind, const std::string& id, const std::string& name) {
+void View::absent(Kind kind, const std::string& id, const std::string& uid) {
   const std::lock_guard<std::mutex> lock(mutex_);
+  bury(uid);
   const auto session = sessions_.find(id);
   if (session == sessions_.end()) return;
-  const auto gone = [&](const Object& present) {
-    if (present.name == name) bury(present.uid);
-    return present.name == name;
-  };
-  if (erase_kind(session->second, kind, gone)) note(id);
+  if (erase_kind(session->second, kind, [&](const Object& present) { return present.uid == uid; })) note(id);
   tidy(id);
 }
 

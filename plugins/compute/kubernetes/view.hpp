@@ -25,8 +25,8 @@ class View {
   // ---- what was read or written ----
   void put(Kind kind, const Json& object);
   void remove(Kind kind, const Json& object);
-  // A live read found no such object.
-  void absent(Kind kind, const std::string& id, const std::string& name);
+  // A read of the server that began when the view had that object did not find it.
+  void absent(Kind kind, const std::string& id, const std::string& uid);
   // The end of a list: what it did not show is gone, unless we wrote it after the list's version.
   void listed(Kind kind, const std::unordered_set<std::string>& uids, const std::string& version);
   void failed(Kind kind, const std::string& why);  // a list or watch did, after it was up to date or before
