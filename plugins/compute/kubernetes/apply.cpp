@@ -164,7 +164,8 @@ void Compute::start(const sdk::Call& call, const Spec& spec, bool fresh_volume) 
   }
   write_start(call, spec.id, missing_secret(spec, session), std::move(writes), missing_ways(spec, session));
   const PodState* pod = workspace_pod(session);
-  if (workload != nullptr && workload->replicas == 1 && pod != nullptr && !pod->deleting && pod->asked != spec.size) {
+  if (workload != nullptr && workload->replicas == 1 && pod != nullptr && !pod->deleting && !pod->over &&
+      pod->asked != spec.size) {
     resize(call, spec, *pod, *workload);
   }
 }

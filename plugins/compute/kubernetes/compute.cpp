@@ -72,8 +72,8 @@ std::string Compute::document(const std::string& id) const {
       const PodState* pod = workspace_pod(session);
       // Made from a template that is of another size (a drain, say), and not asked to change yet: once for each pod, as its
       // size may be somebody else's to decide.
-      around.wrong_size =
-          pod != nullptr && fence->second.applied > 0 && pod->asked != fence->second.size && pod->uid != fence->second.resized;
+      around.wrong_size = pod != nullptr && !pod->over && fence->second.applied > 0 && pod->asked != fence->second.size &&
+                          pod->uid != fence->second.resized;
     }
     const auto foreign = foreign_.find(id);
     around.volume_foreign = volume != nullptr && foreign != foreign_.end() && foreign->second == volume->uid;

@@ -34,7 +34,7 @@ void Compute::remove_workload(const sdk::Call& call, const std::string& id, cons
   refresh(call, id);
   const SessionState session = view_->session(id);
   const PodState* pod = workspace_pod(session);
-  if (pod != nullptr && !pod->deleting && !incarnation.empty() && pod->uid != incarnation) {
+  if (pod != nullptr && !pod->deleting && !pod->over && !incarnation.empty() && pod->uid != incarnation) {
     throw sdk::Failure(ROOST_CONFLICT, "session " + id + ": another pod runs than the one to be removed: " + pod->uid);
   }
   std::vector<std::pair<Kind, const Object*>> parts;

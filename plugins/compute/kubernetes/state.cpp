@@ -175,7 +175,8 @@ PodState read_pod(const Json& object) {
   const Json& main = container_named(status["containerStatuses"], container);
   pod.size = read_limits(main["resources"], pod.asked);
   pod.started = main["state"].has("running");
-  pod.ended = main["state"].has("terminated") || pod.phase == "Succeeded" || pod.phase == "Failed";
+  pod.over = pod.phase == "Succeeded" || pod.phase == "Failed";
+  pod.ended = pod.over || main["state"].has("terminated");
   pod.result = main["state"]["terminated"]["message"].str();
   for (const Json& init : status["initContainerStatuses"].items()) {
     if (!init["state"].has("running") && init["state"]["terminated"]["exitCode"].integer(1) != 0) read_trouble(init, pod);

@@ -286,6 +286,33 @@ TEST(KubernetesDocuments, APodThatEndsIsStoppingNotRunning) {
   EXPECT_EQ(state_of(session), "stopping");
 }
 
+// A node that is short of something evicts pods, and leaves them there; their ReplicaSet makes others and forgets them.
+TEST(KubernetesDocuments, APodThatIsOverIsNoWorkspace) {
+  const auto evicted = [] {
+    return read_pod(Json::parse(
+        R"({"metadata":{"name":"one","uid":"one"},"status":{"phase":"Failed","reason":"Evicted","message":"low on memory"}})",
+        "a pod"));
+  };
+  SessionState session = awake();
+  session.pods = {evicted()};
+  const Json alone = workspace_document("1823b3a8", session, {})["workload"];
+  EXPECT_EQ(alone["state"].str(), "failed");
+  EXPECT_EQ(alone["reason"].str(), "Evicted");
+  EXPECT_FALSE(alone.has("incarnation"));
+  session.workloads[0].trouble = "FailedCreate";
+  session.workloads[0].message = "exceeded quota: small";
+  EXPECT_EQ(workspace_document("1823b3a8", session, {})["workload"]["reason"].str(), "QuotaExceeded") << "why no other one comes";
+  session.workloads[0].trouble.clear();
+  session.pods.push_back(pod("two"));
+  const Json replaced = workspace_document("1823b3a8", session, {})["workload"];
+  EXPECT_EQ(replaced["state"].str(), "running");
+  EXPECT_EQ(replaced["incarnation"].str(), "two");
+  session.pods.pop_back();
+  session.workloads[0].replicas = 0;
+  EXPECT_EQ(state_of(session), "none");
+  EXPECT_FALSE(has_workspace_pod(session)) << "the next start does not wait for it";
+}
+
 TEST(KubernetesDocuments, ATaskWhoseContainerEndedHasNoReasonBeforeTheJobHasOne) {
   JobState job;
   job.operation = "0badcafe";
