@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -95,8 +96,8 @@ class Compute final : public sdk::ComputePlugin {
   [[nodiscard]] const PodState* task_pod(const SessionState& session, const JobState& job) const;
   void check_task_volume(const sdk::Call& call, const Task& task);
   void ensure_target(const sdk::Call& call, Task& task);
+  std::optional<JobState> running_restore(const sdk::Call& call, const Task& task);
   JobState make_job(const sdk::Call& call, const Task& task);
-  void clear_verify(const sdk::Call& call, const Task& task, const Json& present);
   void delete_job(const sdk::Call& call, const std::string& id, const JobState& job);
   void ensure_task_secret(const sdk::Call& call, const Task& task, const std::string& job_uid);
   void delete_task_secret(const sdk::Call& call, const std::string& name, const std::string& uid = {});  // uid empty: any

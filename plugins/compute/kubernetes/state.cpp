@@ -170,6 +170,7 @@ PodState read_pod(const Json& object) {
   pod.node = object["spec"]["nodeName"].str();
   pod.claim = read_claim(object["spec"]);
   if (pod.task) pod.job = labels["batch.kubernetes.io/job-name"].str();
+  if (pod.task) pod.job_uid = labels["batch.kubernetes.io/controller-uid"].str();
   const std::string container = pod.task ? "task" : kContainer;
   pod.asked = read_limits(container_named(object["spec"]["containers"], container)["resources"], {});
   const Json& main = container_named(status["containerStatuses"], container);

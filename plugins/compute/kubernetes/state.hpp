@@ -54,7 +54,8 @@ struct PodState : Object {
   Size asked;          // in its spec
   std::string address;
   std::string node;
-  std::string job;     // of a task
+  std::string job;  // of a task: its Job
+  std::string job_uid;
   std::string claim;   // of the session's volume that it mounts; empty: none
   std::string result;  // what the task's container left as its termination message
 };
