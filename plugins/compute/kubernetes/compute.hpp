@@ -105,6 +105,8 @@ class Compute final : public sdk::ComputePlugin {
   // ---- progress.cpp ----
   // How far a running task is, by what its agent printed last; null: not known.
   Json progress(const sdk::Call& call, const PodState& pod);
+  // Whether a Job that has no pod has been seen so for longer than a cluster takes to make one.
+  bool lacks_pod(const JobState& job, bool has_pod);
 
   Settings settings_;
   sdk::Log log_;
@@ -120,7 +122,8 @@ class Compute final : public sdk::ComputePlugin {
     Json progress;
   };
   std::mutex told_mutex_;
-  std::map<std::string, Told> told_;            // by the UID of a task's pod; guarded by told_mutex_
+  std::map<std::string, Told> told_;                                      // by the UID of a task's pod; guarded by told_mutex_
+  std::map<std::string, std::chrono::steady_clock::time_point> podless_;  // since when, by a Job's UID; guarded by told_mutex_
   std::map<std::string, std::string> foreign_;  // UIDs of volumes that bear another mark; guarded by fence_mutex_
 };
 

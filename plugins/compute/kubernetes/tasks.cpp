@@ -176,6 +176,11 @@ std::string Compute::task_observe(const sdk::Call& call, std::string_view text) 
   if (found == nullptr) return Json::object({{"state", "none"}}).dump();
   const PodState* const pod = task_pod(session, *found);
   Json document = task_document(*found, pod);
+  if (lacks_pod(*found, pod != nullptr)) {
+    document.set("reason", "NoPod")
+        .set("message", "Job " + found->name + " has no pod yet: kubectl describe job " + found->name +
+                            " says why, such as a quota or what the namespace forbids");
+  }
   if (pod != nullptr && pod->started && !pod->ended && !found->succeeded && !found->failed) {
     if (Json told = progress(call, *pod); !told.is_null()) document.set("progress", std::move(told));
   }
