@@ -2,7 +2,7 @@
 """fault_proxy.py UPSTREAM CERT KEY CA RULES: an HTTPS proxy before an API server that does what RULES says, on a free port of
 127.0.0.1, which it prints. RULES is a file, read at each request: a JSON list of {"match": substring of "METHOD /path", "do": ...,
 "times": n}; the first rule that matches and has times left is obeyed, and the request is noted in RULES.used:
-  {"do": "answer", "status": 429, "retry_after": 1}   answers that, with a Status
+  {"do": "answer", "status": 429, "retry_after": 1}   answers that, with a Status (and its "details")
   {"do": "lose"}                                      passes the request on, then hangs up without the answer
   {"do": "cut"}                                       hangs up without passing it on
   {"do": "hang"}                                      neither passes it on nor answers
@@ -67,7 +67,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if do in ("answer", "token"):
             status = 401 if do == "token" else rule["status"]
             headers = [("Retry-After", str(rule["retry_after"]))] if "retry_after" in rule else []
-            return self.answer(status, {"kind": "Status", "reason": rule.get("reason", ""), "message": "made up", "code": status}, headers)
+            said = {"kind": "Status", "reason": rule.get("reason", ""), "message": "made up", "code": status, "details": rule.get("details", {})}
+            return self.answer(status, said, headers)
         if do == "event":
             return self.answer(200, rule["body"], end=b"\n")
         if do == "hang":

@@ -16,8 +16,12 @@ constexpr std::chrono::milliseconds kReadyLimit{250};
   throw sdk::Failure(ROOST_CONFLICT, message, retry_after_ms);
 }
 
-// An object of that name stood in the way, or was not as the view had it: it pays to look again.
-bool is_stale(const ApiError& error) { return error.status() == 409 || error.status() == 404 || error.status() == 422; }
+// An object of that name stood in the way, or was not as the view had it: it pays to look again. A 422 is about that where a JSON
+// patch did not fit, which names no field, or where the object is another one; any other field is refused the next time as well.
+bool is_stale(const ApiError& error) {
+  if (error.status() == 422) return error.field().empty() || error.field() == "metadata.uid";
+  return error.status() == 409 || error.status() == 404;
+}
 
 }  // namespace
 
@@ -74,8 +78,9 @@ std::string Compute::apply(const sdk::Call& call, std::string_view text) {
       applied(spec);
       return document(spec.id);
     } catch (const ApiError& error) {
-      if (!is_stale(error)) throw;
-      if (round == kRounds) conflict(error.what());
+      const bool last = round == kRounds;
+      if (!is_stale(error) || (last && error.status() == 422)) throw;
+      if (last) conflict(error.what());
     }
     refresh(call, spec.id);
   }
