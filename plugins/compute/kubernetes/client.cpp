@@ -106,9 +106,8 @@ bool wait_to_repeat(const sdk::Call& call, int attempt, std::uint64_t retry_afte
 struct Client::Lease {
   Client& client;
   std::unique_ptr<Channel> channel;
-  bool keep = true;
   ~Lease() {
-    if (!keep || channel == nullptr) return;
+    if (channel == nullptr || !channel->sound()) return;
     const std::lock_guard<std::mutex> lock(client.mutex_);
     client.idle_.push_back(std::move(channel));
   }
