@@ -150,6 +150,18 @@ TEST(KubernetesJson, MergesComparesAndEscapes) {
   EXPECT_FALSE(Json::parse(R"({"metadata":{"managedFields":[{"a":1}],"name":"n"}})", "x")["metadata"].has("managedFields"));
 }
 
+// The host refuses a document that is not, and a whole list with it: one container's last words would hide all sessions.
+TEST(KubernetesJson, WhatItWritesIsUtf8WithoutANul) {
+  const auto written = [](std::string_view text) { return Json::object({{"k", text}}).dump(); };
+  const std::string odd = "\xC3\xA9 \xE2\x82\xAC \xF0\x9F\x90\x93";
+  EXPECT_EQ(written(odd), "{\"k\":\"" + odd + "\"}");
+  const std::string replaced = "{\"k\":\"a\xEF\xBF\xBD.\"}";
+  EXPECT_EQ(written(std::string_view("a\0.", 3)), replaced);
+  for (const char* wrong : {"a\xFF.", "a\x80.", "a\xC3."}) EXPECT_EQ(written(wrong), replaced);
+  EXPECT_EQ(written("a\xE2\x82"), "{\"k\":\"a\xEF\xBF\xBD\xEF\xBF\xBD\"}") << "cut within a character";
+  EXPECT_EQ(written("\xED\xA0\x80").find("\xED"), std::string::npos) << "half of a surrogate pair";
+}
+
 Json volume(const std::string& uid, const std::string& version) {
   const Json metadata = Json::object(
       {{"name", "pvc-1823b3a8"}, {"uid", uid}, {"resourceVersion", version}, {"annotations", Json::object({{kToken, "mark"}})}});
