@@ -79,6 +79,16 @@ TEST(KubernetesObjects, WhereAVolumeCanBeSharedItsPodsKeepApart) {
     ASSERT_EQ(terms.items().size(), 1u) << mode;
     EXPECT_EQ(terms.items()[0]["labelSelector"]["matchLabels"]["app"].str(), "user-1823b3a8");
   }
+  const Settings with_more =
+      settings(R"(,"access_mode":"ReadWriteOnce","pod_template":{"spec":{"affinity":{"nodeAffinity":{"a":1},
+    "podAntiAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":[{"topologyKey":"theirs"}]}}}})");
+  const Json pod = pod_template(with_more, spec);
+  const Json& affinity = pod["spec"]["affinity"];
+  EXPECT_TRUE(affinity["nodeAffinity"].has("a"));
+  const Json& both = affinity["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+  ASSERT_EQ(both.items().size(), 2u) << "a template that is laid over takes it away from nobody";
+  EXPECT_EQ(both.items()[0]["topologyKey"].str(), "theirs");
+  EXPECT_EQ(both.items()[1]["topologyKey"].str(), "kubernetes.io/os");
 }
 
 TEST(KubernetesObjects, AnIssuerGivesEachSessionACertificateOfItsOwn) {
