@@ -183,7 +183,9 @@ void Compute::stop(const sdk::Call& call, const Spec& spec) {
     const VolumeState* volume = session.volume(spec.volume.name);
     if (volume == nullptr || volume->token != spec.volume.token || volume->generation >= spec.generation) return;
     const Json annotations = Json::object({{kGeneration, std::to_string(spec.generation)}});
-    const Json patch = Json::object({{"metadata", Json::object({{"uid", volume->uid}, {"annotations", annotations}})}});
+    const Json metadata =
+        Json::object({{"uid", volume->uid}, {"resourceVersion", volume->version}, {"annotations", annotations}});
+    const Json patch = Json::object({{"metadata", metadata}});
     return write(call,
                  {{Kind::volume, Request::merge_patch(path(Kind::volume, volume->name) + "?fieldManager=" + kManager, patch)}});
   }
