@@ -10,6 +10,7 @@
 #include <map>
 #include <mutex>
 #include <string>
+#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -57,10 +58,12 @@ class View {
     bool is_default = false;
     std::string uid;
   };
-  void note(const std::string& id);            // REQUIRES: mutex_
-  void bury(const std::string& uid);           // REQUIRES: mutex_
-  void tidy(const std::string& id);            // REQUIRES: mutex_
-  void put_storage_class(const Json& object);  // REQUIRES: mutex_
+  void note(const std::string& id);  // REQUIRES: mutex_
+  // What is read of it from before that version is not shown again; version empty: nor is anything else. REQUIRES: mutex_
+  void bury(const std::string& uid, const std::string& version);
+  [[nodiscard]] bool is_buried(const Object& object) const;  // REQUIRES: mutex_
+  void tidy(const std::string& id);                          // REQUIRES: mutex_
+  void put_storage_class(const Json& object);                // REQUIRES: mutex_
   [[nodiscard]] std::vector<std::string> changed_since(std::uint64_t position, std::uint64_t* next) const;
 
   const Settings& settings_;
@@ -70,7 +73,7 @@ class View {
   std::map<std::string, SessionState> sessions_;
   std::array<Known, kKinds> known_;
   std::map<std::string, StorageClass> storage_classes_;
-  std::unordered_set<std::string> buried_;  // UIDs that were deleted lately
+  std::unordered_map<std::string, std::string> buried_;  // UIDs that were deleted lately, and the version of that
   std::deque<std::string> burials_;
   std::deque<std::string> changes_;
   std::uint64_t first_change_ = 1;      // the number of changes_.front()

@@ -190,6 +190,11 @@ TEST(KubernetesView, AnObjectIsNeverReplacedByAnOlderOneNorRevived) {
   view.put(Kind::volume, volume("a", "100"));
   EXPECT_TRUE(view.session("1823b3a8").empty());
   EXPECT_TRUE(view.ids("", 10).empty());
+  view.put(Kind::volume, volume("a", "101"));
+  EXPECT_EQ(view.session("1823b3a8").volumes.size(), 1u) << "it only lost the label by which it is watched";
+  view.absent(Kind::volume, "1823b3a8", "a");
+  view.put(Kind::volume, volume("a", "102"));
+  EXPECT_TRUE(view.session("1823b3a8").empty());
   view.put(Kind::volume, volume("b", "98"));
   EXPECT_EQ(view.session("1823b3a8").volumes.at(0).uid, "b") << "another object of that name";
 }
