@@ -2,11 +2,12 @@
 """fault_proxy.py UPSTREAM CERT KEY CA RULES: an HTTPS proxy before an API server that does what RULES says, on a free port of
 127.0.0.1, which it prints. RULES is a file, read at each request: a JSON list of {"match": substring of "METHOD /path", "do": ...,
 "times": n}; the first rule that matches and has times left is obeyed, and the request is noted in RULES.used:
-  {"do": "answer", "status": 429, "retry_after": 1}   answers that, with a Status
+  {"do": "answer", "status": 429, "retry_after": 1}   answers that, with a Status (and its "details")
   {"do": "lose"}                                      passes the request on, then hangs up without the answer
   {"do": "cut"}                                       hangs up without passing it on
   {"do": "hang"}                                      neither passes it on nor answers
   {"do": "hold"}                                      passes it on once RULES.release is there, and notes the status in RULES.held
+  {"do": "late"}                                      notes the answer's status in RULES.held, and passes it back once RULES.release is there
   {"do": "event", "body": {...}}                      a watch: 200 and this one event, then the end
   {"do": "token", "token": "x"}                       401 unless the request bears that token; nothing else is passed on
   {"do": "kill", "pid": 1, "when": "before"}          kill -9 of that process before or after the request is passed on
@@ -55,6 +56,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
+    def wait_for_release(self):
+        while not os.path.exists(rules_file + ".release"):
+            time.sleep(0.02)
+
     def handle_one(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         rule = self.rule()
@@ -62,13 +67,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if do in ("answer", "token"):
             status = 401 if do == "token" else rule["status"]
             headers = [("Retry-After", str(rule["retry_after"]))] if "retry_after" in rule else []
-            return self.answer(status, {"kind": "Status", "reason": rule.get("reason", ""), "message": "made up", "code": status}, headers)
+            said = {"kind": "Status", "reason": rule.get("reason", ""), "message": "made up", "code": status, "details": rule.get("details", {})}
+            return self.answer(status, said, headers)
         if do == "event":
             return self.answer(200, rule["body"], end=b"\n")
         if do == "hang":
             time.sleep(60)
-        while do == "hold" and not os.path.exists(rules_file + ".release"):
-            time.sleep(0.02)
+        if do == "hold":
+            self.wait_for_release()
         if do == "kill" and rule["when"] == "before":
             os.kill(rule["pid"], signal.SIGKILL)
             do = "cut"
@@ -81,9 +87,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         headers["Authorization"] = "Bearer " + token
         connection.request(self.command, self.path, body or None, headers)
         reply = connection.getresponse()
-        if do == "hold":
+        if do in ("hold", "late"):
             with open(rules_file + ".held", "a") as log:
                 log.write(f"{reply.status}\n")
+        if do == "late":
+            self.wait_for_release()
         if do in ("lose", "kill"):
             reply.read()
             if do == "kill":

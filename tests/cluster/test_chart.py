@@ -255,7 +255,7 @@ def test_the_network_policies_select_what_they_are_for(helm, cluster):
     # The Internet, but neither the cluster's addresses, nor the API server's Service, nor the cloud's metadata.
     internet, = [rule for rule in workspaces["egress"] if any("ipBlock" in peer for peer in rule["to"])]
     blocks = [ipaddress.ip_network(text) for peer in internet["to"] for text in peer["ipBlock"]["except"]]
-    for address in ("10.96.0.1", "169.254.169.254", "192.168.1.1", "172.20.0.1", "100.64.0.1", "fd00::1", "fe80::1"):
+    for address in ("10.96.0.1", "169.254.169.254", "192.168.1.1", "172.20.0.1", "100.64.0.1", "168.63.129.16", "fd00::1", "fe80::1"):
         assert any(ipaddress.ip_address(address) in block for block in blocks), address
     for address in ("1.1.1.1", "2606:4700::1111"):
         assert not any(ipaddress.ip_address(address) in block for block in blocks), address

@@ -71,6 +71,8 @@ def test_an_upgrade_touches_no_workspace_and_an_uninstall_no_data(installed, hel
     wait_for(lambda: not namespace.list("pods", "app.kubernetes.io/component=session-manager"), what="the daemon's end")
     assert pods() == before and namespace.get("deployments", "user-0a1b2c3d")["metadata"]["generation"] == generation
     assert {name: namespace.get("persistentvolumeclaims", name)["metadata"]["uid"] for name in claims} == claims
+    for policy in ("roost-workspaces", "roost-tasks"):
+        assert namespace.get("networkpolicies", policy, base="/apis/networking.k8s.io/v1"), "workspaces that run on are still kept apart"
     # The same claims serve the next install.
     installed(ONE_NODE)
     assert {name: namespace.get("persistentvolumeclaims", name)["metadata"]["uid"] for name in claims} == claims

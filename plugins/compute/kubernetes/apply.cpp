@@ -16,8 +16,12 @@ constexpr std::chrono::milliseconds kReadyLimit{250};
   throw sdk::Failure(ROOST_CONFLICT, message, retry_after_ms);
 }
 
-// An object of that name stood in the way, or was not as the view had it: it pays to look again.
-bool is_stale(const ApiError& error) { return error.status() == 409 || error.status() == 404 || error.status() == 422; }
+// An object of that name stood in the way, or was not as the view had it: it pays to look again. A 422 is about that where a JSON
+// patch did not fit, which names no field, or where the object is another one; any other field is refused the next time as well.
+bool is_stale(const ApiError& error) {
+  if (error.status() == 422) return error.field().empty() || error.field() == "metadata.uid";
+  return error.status() == 409 || error.status() == 404;
+}
 
 }  // namespace
 
@@ -74,8 +78,9 @@ std::string Compute::apply(const sdk::Call& call, std::string_view text) {
       applied(spec);
       return document(spec.id);
     } catch (const ApiError& error) {
-      if (!is_stale(error)) throw;
-      if (round == kRounds) conflict(error.what());
+      const bool last = round == kRounds;
+      if (!is_stale(error) || (last && error.status() == 422)) throw;
+      if (last) conflict(error.what());
     }
     refresh(call, spec.id);
   }
@@ -164,7 +169,8 @@ void Compute::start(const sdk::Call& call, const Spec& spec, bool fresh_volume) 
   }
   write_start(call, spec.id, missing_secret(spec, session), std::move(writes), missing_ways(spec, session));
   const PodState* pod = workspace_pod(session);
-  if (workload != nullptr && workload->replicas == 1 && pod != nullptr && !pod->deleting && pod->asked != spec.size) {
+  if (workload != nullptr && workload->replicas == 1 && pod != nullptr && !pod->deleting && !pod->over &&
+      pod->asked != spec.size) {
     resize(call, spec, *pod, *workload);
   }
 }
@@ -177,7 +183,9 @@ void Compute::stop(const sdk::Call& call, const Spec& spec) {
     const VolumeState* volume = session.volume(spec.volume.name);
     if (volume == nullptr || volume->token != spec.volume.token || volume->generation >= spec.generation) return;
     const Json annotations = Json::object({{kGeneration, std::to_string(spec.generation)}});
-    const Json patch = Json::object({{"metadata", Json::object({{"uid", volume->uid}, {"annotations", annotations}})}});
+    const Json metadata =
+        Json::object({{"uid", volume->uid}, {"resourceVersion", volume->version}, {"annotations", annotations}});
+    const Json patch = Json::object({{"metadata", metadata}});
     return write(call,
                  {{Kind::volume, Request::merge_patch(path(Kind::volume, volume->name) + "?fieldManager=" + kManager, patch)}});
   }

@@ -1,5 +1,9 @@
 #include "compute/kubernetes/channel.hpp"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -35,6 +39,14 @@ std::size_t take_header(char* data, std::size_t, std::size_t size, void* context
     static_cast<Transfer*>(context)->retry_after_ms = static_cast<std::uint64_t>(std::clamp(seconds, 0L, 600L)) * 1000;
   }
   return size;
+}
+
+// A peer that is gone without a word (a node, a load balancer) is given up after that time: what was sent to it is not
+// acknowledged, nor are a quiet watch's keep-alives. TCP by itself takes a quarter of an hour.
+int set_peer_limit(void*, curl_socket_t socket, curlsocktype) {
+  const unsigned limit_ms = 30'000;
+  ::setsockopt(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, &limit_ms, sizeof limit_ms);  // of another kind of socket: refused
+  return CURL_SOCKOPT_OK;
 }
 
 void set_blob(CURL* easy, CURLoption option, const std::string& pem) {
@@ -91,6 +103,9 @@ void Channel::prepare(Transfer& transfer) {
   curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L);  // requests that go together share one connection
   curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, 5000L);
   curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+  curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, 20L);
+  curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, 5L);
+  curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, set_peer_limit);
   curl_easy_setopt(easy, CURLOPT_USERAGENT, "roost");
   curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body);
   curl_easy_setopt(easy, CURLOPT_WRITEDATA, &transfer);
@@ -146,6 +161,7 @@ void Channel::run(const sdk::Call& call, std::vector<Transfer>& transfers) {
     curl_easy_getinfo(transfer.easy.get(), CURLINFO_REQUEST_SIZE, &request_bytes);
     curl_easy_getinfo(transfer.easy.get(), CURLINFO_PRETRANSFER_TIME_T, &pretransfer_us);
     transfer.sent = request_bytes > 0 || pretransfer_us > 0;
+    sound_ = sound_ && transfer.done && transfer.result == CURLE_OK;
     curl_multi_remove_handle(multi_.get(), transfer.easy.get());
     transfer.easy.reset();
   }

@@ -59,6 +59,9 @@ class Channel {
   void use_token(std::string token) { identity_.token = std::move(token); }
   // Until each is done, the deadline, or the cancellation; what is not done then is given up.
   void run(const sdk::Call& call, std::vector<Transfer>& transfers);
+  // False where a transfer got no whole answer: with HTTP/2 its connection stays, and it may be one whose peer is gone without a
+  // word, on which the next ones would wait in vain as well.
+  [[nodiscard]] bool sound() const { return sound_; }
 
  private:
   void prepare(Transfer& transfer);
@@ -68,6 +71,7 @@ class Channel {
   Identity identity_;
   std::string connect_to_;
   std::string base_url_;
+  bool sound_ = true;
   std::unique_ptr<CURLM, MultiDeleter> multi_;
 };
 

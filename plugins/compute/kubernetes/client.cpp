@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <random>
+#include <utility>
 
 #include "compute/kubernetes/channel.hpp"
 
@@ -39,22 +40,34 @@ roost_code code_of(int status, const std::string& reason, const std::string& mes
   return mutating ? ROOST_OUTCOME_UNKNOWN : ROOST_UNAVAILABLE;
 }
 
+// See ApiError::field.
+std::string field_of(const Json& status) {
+  std::string field;
+  for (const Json& cause : status["details"]["causes"].items()) {
+    const std::string& named = cause["field"].str();
+    if (field.empty() || named == "metadata.uid") field = named;
+  }
+  return field;
+}
+
 // What the API server says about an error, or the beginning of whatever a proxy said instead.
 ApiError error_of(const Transfer& transfer) {
   const Request& request = *transfer.request;
   std::string reason;
+  std::string field;
   std::string message = transfer.body.substr(0, 200);
   try {
     const Json status = Json::parse(transfer.body, "Status");
     reason = status["reason"].str();
     message = status["message"].str();
+    field = field_of(status);
   } catch (const sdk::Failure&) {
     message.clear();  // not from an API server; nothing of it is worth showing
   }
   const roost_code code = code_of(transfer.status, reason, message, request.mutating());
   return ApiError(code,
                   where(request) + ": " + std::to_string(transfer.status) + " " + (reason.empty() ? "" : reason + ": ") + message,
-                  transfer.status, reason, transfer.retry_after_ms);
+                  transfer.status, reason, transfer.retry_after_ms, field);
 }
 
 // Why a transfer that got no whole answer failed.
@@ -80,15 +93,21 @@ std::chrono::milliseconds backoff(int attempt, std::uint64_t retry_after_ms) {
   return std::chrono::milliseconds(base + static_cast<std::int64_t>(random() % static_cast<unsigned long>(base / 4 + 1)));
 }
 
+// Waits before the next attempt; false: there is none, for want of attempts or of time.
+bool wait_to_repeat(const sdk::Call& call, int attempt, std::uint64_t retry_after_ms) {
+  if (attempt + 1 >= kAttempts) return false;
+  const std::chrono::milliseconds pause = backoff(attempt, retry_after_ms);
+  return pause < call.remaining() && call.sleep_for(pause);
+}
+
 }  // namespace
 
-// A channel for the time of one call; it goes back unless its identity was replaced.
+// A channel for the time of one call; it goes back unless its connections may be dead.
 struct Client::Lease {
   Client& client;
   std::unique_ptr<Channel> channel;
-  bool keep = true;
   ~Lease() {
-    if (!keep || channel == nullptr) return;
+    if (channel == nullptr || !channel->sound()) return;
     const std::lock_guard<std::mutex> lock(client.mutex_);
     client.idle_.push_back(std::move(channel));
   }
@@ -149,9 +168,7 @@ std::vector<Outcome> Client::send_all(const sdk::Call& call, const std::vector<R
       }
     }
     open = std::move(again);
-    if (open.empty() || attempt + 1 >= kAttempts) break;
-    const std::chrono::milliseconds pause = backoff(attempt, retry_after_ms);
-    if (pause >= call.remaining() || !call.sleep_for(pause)) break;
+    if (open.empty() || !wait_to_repeat(call, attempt, retry_after_ms)) break;
   }
   return outcomes;
 }
@@ -165,18 +182,21 @@ Json Client::send(const sdk::Call& call, const Request& request) {
 
 Json Client::list(const sdk::Call& call, const std::string& path, const std::function<void(Json)>& item) {
   const Request request = Request::get(path);
-  for (bool refused = false;; refused = true) {
-    Lease lease = this->lease();
+  bool refused = false;
+  for (int attempt = 0;; ++attempt) {
     std::vector<Transfer> transfers(1);
+    const Transfer& transfer = transfers[0];
     transfers[0].request = &request;
     transfers[0].max_bytes = kListMax;
-    lease.channel->run(call, transfers);
-    const Transfer& transfer = transfers[0];
+    {
+      Lease lease = this->lease();
+      lease.channel->run(call, transfers);
+      if (transfer.status == 401) credentials_->rejected(lease.channel->revision());
+    }
     if (!transfer.done || transfer.result != CURLE_OK) throw failure_of(transfer, call);
-    if (transfer.status == 401) credentials_->rejected(lease.channel->revision());
-    if (transfer.status == 401 && !refused) continue;
-    if (transfer.status != 200) throw error_of(transfer);
-    return Json::parse_list(transfer.body, where(request), item);
+    if (transfer.status == 200) return Json::parse_list(transfer.body, where(request), item);
+    const bool passing = is_passing(transfer.status) || (transfer.status == 401 && !std::exchange(refused, true));
+    if (!passing || !wait_to_repeat(call, attempt, transfer.retry_after_ms)) throw error_of(transfer);
   }
 }
 

@@ -1,5 +1,7 @@
 #include "compute/kubernetes/compute.hpp"
 
+#include <algorithm>
+
 #include "compute/kubernetes/objects.hpp"
 
 namespace roost::kubernetes {
@@ -70,8 +72,8 @@ std::string Compute::document(const std::string& id) const {
       const PodState* pod = workspace_pod(session);
       // Made from a template that is of another size (a drain, say), and not asked to change yet: once for each pod, as its
       // size may be somebody else's to decide.
-      around.wrong_size =
-          pod != nullptr && fence->second.applied > 0 && pod->asked != fence->second.size && pod->uid != fence->second.resized;
+      around.wrong_size = pod != nullptr && !pod->over && fence->second.applied > 0 && pod->asked != fence->second.size &&
+                          pod->uid != fence->second.resized;
     }
     const auto foreign = foreign_.find(id);
     around.volume_foreign = volume != nullptr && foreign != foreign_.end() && foreign->second == volume->uid;
@@ -79,49 +81,56 @@ std::string Compute::document(const std::string& id) const {
   return workspace_document(id, session, around).dump();
 }
 
-// Lists of one session are short, and read whole: what they do not show is gone. (The server goes through all pods for each.)
-void Compute::refresh_pods(const sdk::Call& call, const std::string& id) {
+// Lists of one session are short, and read whole: what was known before and they do not show is gone. What a watch shows while
+// they are read may be newer than they are. (The server goes through all pods for each.)
+template <class T>
+void Compute::refresh_list(const sdk::Call& call, Kind kind, const std::string& id, const std::vector<T>& before) {
   std::unordered_set<std::string> seen;
-  client_->list(call, path(Kind::pod) + "?labelSelector=roost.dev%2Fsession%3D" + id, [&](Json object) {
+  client_->list(call, path(kind) + "?labelSelector=roost.dev%2Fsession%3D" + id, [&](Json object) {
     seen.insert(object["metadata"]["uid"].str());
-    view_->put(Kind::pod, object);
+    view_->put(kind, object);
   });
-  for (const PodState& pod : view_->session(id).pods) {
-    if (seen.count(pod.uid) == 0) view_->absent(Kind::pod, id, pod.name);
+  for (const T& known : before) {
+    if (seen.count(known.uid) == 0) view_->absent(kind, id, known.uid);
   }
+}
+
+void Compute::refresh_pods(const sdk::Call& call, const std::string& id) {
+  refresh_list(call, Kind::pod, id, view_->session(id).pods);
 }
 
 void Compute::refresh_jobs(const sdk::Call& call, const std::string& id) {
-  std::unordered_set<std::string> seen;
-  client_->list(call, path(Kind::job) + "?labelSelector=roost.dev%2Fsession%3D" + id, [&](Json object) {
-    seen.insert(object["metadata"]["uid"].str());
-    view_->put(Kind::job, object);
-  });
-  for (const JobState& job : view_->session(id).jobs) {
-    if (seen.count(job.uid) == 0) view_->absent(Kind::job, id, job.name);
-  }
+  refresh_list(call, Kind::job, id, view_->session(id).jobs);
 }
 
 void Compute::refresh(const sdk::Call& call, const std::string& id) {
+  struct Wanted {
+    Kind kind;
+    std::string uid;  // of what was known before under that name; empty: nothing
+  };
   const SessionState before = view_->session(id);
-  std::vector<std::pair<Kind, std::string>> wanted = {{Kind::workload, workload_name(id)},
-                                                      {Kind::service, workload_name(id)},
-                                                      {Kind::secret, workload_name(id)},
-                                                      {Kind::volume, "pvc-" + id}};
-  if (exposed()) wanted.emplace_back(Kind::route, workload_name(id));
-  for (const VolumeState& volume : before.volumes) {
-    if (volume.name != "pvc-" + id) wanted.emplace_back(Kind::volume, volume.name);
-  }
+  std::vector<Wanted> wanted;
   std::vector<Request> requests;
-  requests.reserve(wanted.size());
-  for (const auto& [kind, name] : wanted) requests.push_back(Request::get(path(kind, name)));
+  const auto want = [&](Kind kind, const std::string& name, const auto& known) {
+    const auto found = std::find_if(known.begin(), known.end(), [&](const Object& object) { return object.name == name; });
+    wanted.push_back({kind, found == known.end() ? std::string() : found->uid});
+    requests.push_back(Request::get(path(kind, name)));
+  };
+  want(Kind::workload, workload_name(id), before.workloads);
+  want(Kind::service, workload_name(id), before.services);
+  want(Kind::secret, workload_name(id), before.secrets);
+  want(Kind::volume, "pvc-" + id, before.volumes);
+  if (exposed()) want(Kind::route, workload_name(id), before.routes);
+  for (const VolumeState& volume : before.volumes) {
+    if (volume.name != "pvc-" + id) want(Kind::volume, volume.name, before.volumes);
+  }
   call.check();
   const std::vector<Outcome> outcomes = client_->send_all(call, requests);
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     if (outcomes[i].error == nullptr) {
-      view_->put(wanted[i].first, outcomes[i].object);
+      view_->put(wanted[i].kind, outcomes[i].object);
     } else if (outcomes[i].is(404)) {
-      view_->absent(wanted[i].first, id, wanted[i].second);
+      if (!wanted[i].uid.empty()) view_->absent(wanted[i].kind, id, wanted[i].uid);
     } else {
       throw ApiError(*outcomes[i].error);
     }

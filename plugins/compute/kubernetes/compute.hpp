@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -62,6 +63,8 @@ class Compute final : public sdk::ComputePlugin {
   void refresh(const sdk::Call& call, const std::string& id);
   void refresh_pods(const sdk::Call& call, const std::string& id);
   void refresh_jobs(const sdk::Call& call, const std::string& id);
+  template <class T>
+  void refresh_list(const sdk::Call& call, Kind kind, const std::string& id, const std::vector<T>& before);
   [[nodiscard]] bool exposed() const { return settings_.exposure != "none"; }
 
   // ---- apply.cpp ----
@@ -93,8 +96,8 @@ class Compute final : public sdk::ComputePlugin {
   [[nodiscard]] const PodState* task_pod(const SessionState& session, const JobState& job) const;
   void check_task_volume(const sdk::Call& call, const Task& task);
   void ensure_target(const sdk::Call& call, Task& task);
+  std::optional<JobState> running_restore(const sdk::Call& call, const Task& task);
   JobState make_job(const sdk::Call& call, const Task& task);
-  void clear_verify(const sdk::Call& call, const Task& task, const Json& present);
   void delete_job(const sdk::Call& call, const std::string& id, const JobState& job);
   void ensure_task_secret(const sdk::Call& call, const Task& task, const std::string& job_uid);
   void delete_task_secret(const sdk::Call& call, const std::string& name, const std::string& uid = {});  // uid empty: any
@@ -102,6 +105,8 @@ class Compute final : public sdk::ComputePlugin {
   // ---- progress.cpp ----
   // How far a running task is, by what its agent printed last; null: not known.
   Json progress(const sdk::Call& call, const PodState& pod);
+  // Whether a Job that has no pod has been seen so for longer than a cluster takes to make one.
+  bool lacks_pod(const JobState& job, bool has_pod);
 
   Settings settings_;
   sdk::Log log_;
@@ -117,7 +122,8 @@ class Compute final : public sdk::ComputePlugin {
     Json progress;
   };
   std::mutex told_mutex_;
-  std::map<std::string, Told> told_;            // by the UID of a task's pod; guarded by told_mutex_
+  std::map<std::string, Told> told_;                                      // by the UID of a task's pod; guarded by told_mutex_
+  std::map<std::string, std::chrono::steady_clock::time_point> podless_;  // since when, by a Job's UID; guarded by told_mutex_
   std::map<std::string, std::string> foreign_;  // UIDs of volumes that bear another mark; guarded by fence_mutex_
 };
 

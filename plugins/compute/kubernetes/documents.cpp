@@ -48,7 +48,7 @@ Reason reason_of_pod(const PodState& pod, const Surroundings& around) {
 Reason reason_of_session(const SessionState& session, const Surroundings& around) {
   const WorkloadState& workload = *session.workload();
   if (workload.replicas > 1) return {"ReplicasEdited", "somebody asked for several pods; there may be one only", true};
-  if (!workload.trouble.empty() && workspace_pod(session) == nullptr) {
+  if (!workload.trouble.empty() && !has_workspace_pod(session)) {
     const bool quota = workload.message.find("exceeded quota") != std::string::npos;
     return {quota ? "QuotaExceeded" : workload.trouble, workload.message, true};
   }
@@ -121,9 +121,10 @@ std::string volume_name(const std::string& id, const SessionState& session) {
 }
 
 const PodState* workspace_pod(const SessionState& session) {
+  const auto rank = [](const PodState& pod) { return pod.over ? 0 : pod.deleting ? 1 : 2; };
   const PodState* best = nullptr;
   for (const PodState& pod : session.pods) {
-    if (!pod.task && (best == nullptr || (best->deleting && !pod.deleting))) best = &pod;
+    if (!pod.task && (best == nullptr || rank(pod) > rank(*best))) best = &pod;
   }
   return best;
 }
@@ -133,14 +134,19 @@ std::string pod_authority(const PodState& pod) {
   return (v6 ? "[" + pod.address + "]" : pod.address) + ":1111";
 }
 
-bool has_workspace_pod(const SessionState& session) { return workspace_pod(session) != nullptr; }
+bool has_workspace_pod(const SessionState& session) {
+  const PodState* pod = workspace_pod(session);
+  return pod != nullptr && !pod->over;
+}
 
 Json workspace_document(const std::string& id, const SessionState& session, const Surroundings& around) {
   const WorkloadState* workload = session.workload();
   const PodState* pod = workspace_pod(session);
   const bool wanted = workload != nullptr && workload->replicas > 0 && !workload->deleting;
+  if (pod != nullptr && pod->over && !wanted) pod = nullptr;
   Reason reason;
-  if (wanted && pod != nullptr && !pod->deleting) reason = reason_of_pod(*pod, around);
+  const bool next_refused = wanted && pod != nullptr && pod->over && !workload->trouble.empty();
+  if (wanted && pod != nullptr && !pod->deleting && !next_refused) reason = reason_of_pod(*pod, around);
   if (wanted && reason.name.empty()) reason = reason_of_session(session, around);
   const VolumeState* volume = session.volume(volume_name(id, session));
   if (reason.name.empty() && volume != nullptr && volume->deleting)
@@ -149,7 +155,7 @@ Json workspace_document(const std::string& id, const SessionState& session, cons
   const bool ready = state == "running" && pod->ready;
 
   Json part = Json::object({{"state", state}, {"ready", ready}});
-  if (pod != nullptr) {
+  if (pod != nullptr && !pod->over) {
     part.set("incarnation", pod->uid);
     part.set("size", Json::object({{"cpu_millis", pod->size.cpu_millis}, {"memory_bytes", pod->size.memory_bytes}}));
   }

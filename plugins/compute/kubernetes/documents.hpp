@@ -19,8 +19,10 @@ struct Surroundings {
 // The name of the volume that a session has now: the one in its workload's template, else the one it was made with.
 [[nodiscard]] std::string volume_name(const std::string& id, const SessionState& session);
 
-// The pod of the workspace that counts: one that does not end, else one that does. Null where there is none.
+// The pod of the workspace that counts: one that does not end, else one that does, else one that is over (a node evicted it, say:
+// its ReplicaSet leaves it there and makes another). Null where there is none.
 [[nodiscard]] const PodState* workspace_pod(const SessionState& session);
+// Whether there is one that is not over.
 [[nodiscard]] bool has_workspace_pod(const SessionState& session);
 
 // Where its agent listens: ADDRESS:PORT. REQUIRES: the pod has an address.

@@ -4,6 +4,7 @@
 #include <Poco/JSON/Handler.h>
 #include <Poco/JSON/Parser.h>
 #include <Poco/SHA1Engine.h>
+#include <Poco/UTF8Encoding.h>
 
 #include <algorithm>
 #include <cmath>
@@ -85,9 +86,26 @@ Json parse_with(std::string_view text, std::string_view what, const std::functio
   throw sdk::Failure(ROOST_INTERNAL, std::string(what) + ": not a JSON object");
 }
 
+// The length of the UTF-8 sequence at text[i]; 0: it is none.
+std::size_t utf8_at(std::string_view text, std::size_t i) {
+  const auto* bytes = reinterpret_cast<const unsigned char*>(text.data()) + i;
+  const int length = bytes[0] < 0x80 ? 1 : bytes[0] < 0xE0 ? 2 : bytes[0] < 0xF0 ? 3 : 4;
+  const bool whole = i + static_cast<std::size_t>(length) <= text.size() && Poco::UTF8Encoding::isLegal(bytes, length);
+  return whole ? static_cast<std::size_t>(length) : 0;
+}
+
+// What the host is to read must be valid UTF-8 without a NUL, or it refuses the whole document, and a list of sessions with it.
+// A container's last words are its user's, and a text that was cut may end within a character.
 void write_string(std::string& out, const std::string& text) {
   out += '"';
-  for (const char c : text) {
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    const std::size_t length = c == '\0' ? 0 : utf8_at(text, i);
+    if (length != 1) {
+      out += length == 0 ? "\xEF\xBF\xBD" : text.substr(i, length);
+      i += std::max<std::size_t>(length, 1) - 1;
+      continue;
+    }
     switch (c) {
       case '"': out += "\\\""; break;
       case '\\': out += "\\\\"; break;

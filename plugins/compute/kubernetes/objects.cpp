@@ -76,12 +76,15 @@ Json workspace_container(const Settings& settings, const Spec& spec) {
 }
 
 // An evicted pod's ReplicaSet asks for the next one while it still ends. With ReadWriteOncePod the scheduler keeps that one off
-// the volume; with the other modes this does, anywhere in the cluster: every node's label kubernetes.io/os has one value.
-Json apart_from_itself(std::string_view id) {
+// the volume; with the other modes this does, anywhere in the cluster: every node's label kubernetes.io/os has one value. Beside
+// what the template asks for already.
+Json apart_from_itself(const Json& made, std::string_view id) {
+  static constexpr const char* kRequired = "requiredDuringSchedulingIgnoredDuringExecution";
   const Json self = Json::object({{"matchLabels", Json::object({{"app", workload_name(id)}})}});
-  const Json term = Json::object({{"topologyKey", "kubernetes.io/os"}, {"labelSelector", self}});
-  return Json::object(
-      {{"podAntiAffinity", Json::object({{"requiredDuringSchedulingIgnoredDuringExecution", Json::array({term})}})}});
+  Json::Array terms = made["spec"]["affinity"]["podAntiAffinity"][kRequired].items();
+  terms.push_back(Json::object({{"topologyKey", "kubernetes.io/os"}, {"labelSelector", self}}));
+  const Json apart = Json::object({{"podAntiAffinity", Json::object({{kRequired, Json::from(std::move(terms))}})}});
+  return merge(made, Json::object({{"spec", Json::object({{"affinity", apart}})}}));
 }
 
 }  // namespace
@@ -132,13 +135,12 @@ Json pod_template(const Settings& settings, const Spec& spec) {
     volumes.push(Json::object({{"name", "agent"}, {"emptyDir", Json::object()}}));
     pod.set("initContainers", Json::array({install_container(settings)}));
   }
-  if (settings.access_mode != "ReadWriteOncePod") pod.set("affinity", apart_from_itself(spec.id));
   pod.set("containers", Json::array({workspace_container(settings, spec)}));
   pod.set("volumes", volumes);
   const Json made = Json::object({{"metadata", Json::object({{"labels", labels(settings, spec.id)}})}, {"spec", pod}});
   Json laid_over = merge(made, settings.pod_template);
   laid_over.at("metadata").set("labels", merge(laid_over["metadata"]["labels"], labels(settings, spec.id)));
-  return laid_over;
+  return settings.access_mode == "ReadWriteOncePod" ? laid_over : apart_from_itself(laid_over, spec.id);
 }
 
 Json deployment(const Settings& settings, const Spec& spec) {

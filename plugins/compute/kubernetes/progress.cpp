@@ -1,5 +1,6 @@
 // How far a task is: the last line of its pod's log, where the agent prints it every other second. A courtesy: it is not asked
-// often, not waited for long, and where the right to read logs or the kubelet is missing, nothing is known.
+// often, not waited for long, and where the right to read logs or the kubelet is missing, nothing is known. And that it cannot
+// begin: a Job whose pods are refused says so in events only.
 #include "compute/kubernetes/compute.hpp"
 
 namespace roost::kubernetes {
@@ -8,7 +9,8 @@ namespace {
 constexpr std::chrono::milliseconds kAnswerLimit{1000};
 constexpr std::chrono::seconds kEvery{2}, kAfterFailure{30};
 constexpr std::size_t kLogMax = 4096;
-constexpr std::size_t kToldMax = 1'000;  // pods; more than tasks at a time
+constexpr std::size_t kToldMax = 1'000;        // pods, or Jobs; more than tasks at a time
+constexpr std::chrono::seconds kPodLimit{20};  // more than a busy cluster takes to make a Job's pod
 
 // The numbers of progress, as core/abi/schemas/task.json has them; null: the line is something else.
 Json parse_progress(std::string_view line) {
@@ -25,6 +27,17 @@ Json parse_progress(std::string_view line) {
 }
 
 }  // namespace
+
+bool Compute::lacks_pod(const JobState& job, bool has_pod) {
+  const auto now = std::chrono::steady_clock::now();
+  const std::lock_guard<std::mutex> lock(told_mutex_);
+  if (has_pod || job.succeeded || job.failed) {
+    podless_.erase(job.uid);
+    return false;
+  }
+  if (podless_.size() > kToldMax) podless_.clear();
+  return now - podless_.emplace(job.uid, now).first->second >= kPodLimit;
+}
 
 Json Compute::progress(const sdk::Call& call, const PodState& pod) {
   const auto now = std::chrono::steady_clock::now();

@@ -34,7 +34,7 @@ void Compute::remove_workload(const sdk::Call& call, const std::string& id, cons
   refresh(call, id);
   const SessionState session = view_->session(id);
   const PodState* pod = workspace_pod(session);
-  if (pod != nullptr && !pod->deleting && !incarnation.empty() && pod->uid != incarnation) {
+  if (pod != nullptr && !pod->deleting && !pod->over && !incarnation.empty() && pod->uid != incarnation) {
     throw sdk::Failure(ROOST_CONFLICT, "session " + id + ": another pod runs than the one to be removed: " + pod->uid);
   }
   std::vector<std::pair<Kind, const Object*>> parts;
@@ -49,10 +49,10 @@ void Compute::remove_workload(const sdk::Call& call, const std::string& id, cons
   const std::vector<Outcome> outcomes = client_->send_all(call, requests);
   for (std::size_t i = 0; i < parts.size(); ++i) {
     if (outcomes[i].error != nullptr && !outcomes[i].is(404)) throw ApiError(*outcomes[i].error);
-    view_->absent(parts[i].first, id, parts[i].second->name);
+    view_->absent(parts[i].first, id, parts[i].second->uid);
   }
   Patience patience;
-  for (refresh_pods(call, id); has_workspace_pod(view_->session(id)); refresh_pods(call, id)) {
+  for (refresh_pods(call, id); workspace_pod(view_->session(id)) != nullptr; refresh_pods(call, id)) {
     if (!patience.wait(call)) still_going("session " + id + ": its Deployment is removed, its pod has not ended yet");
   }
   if (view_->session(id).volumes.empty()) forget(id);
@@ -95,7 +95,7 @@ void Compute::remove_volume(const sdk::Call& call, const std::string& id, const 
     if (read_object(present.object).uid != uid) return;
     if (!patience.wait(call)) still_going("volume " + volume->name + " is being deleted, and is not gone yet");
   }
-  view_->absent(Kind::volume, id, volume->name);
+  view_->absent(Kind::volume, id, uid);
   if (view_->session(id).volumes.empty()) forget(id);
 }
 

@@ -170,12 +170,14 @@ PodState read_pod(const Json& object) {
   pod.node = object["spec"]["nodeName"].str();
   pod.claim = read_claim(object["spec"]);
   if (pod.task) pod.job = labels["batch.kubernetes.io/job-name"].str();
+  if (pod.task) pod.job_uid = labels["batch.kubernetes.io/controller-uid"].str();
   const std::string container = pod.task ? "task" : kContainer;
   pod.asked = read_limits(container_named(object["spec"]["containers"], container)["resources"], {});
   const Json& main = container_named(status["containerStatuses"], container);
   pod.size = read_limits(main["resources"], pod.asked);
   pod.started = main["state"].has("running");
-  pod.ended = main["state"].has("terminated") || pod.phase == "Succeeded" || pod.phase == "Failed";
+  pod.over = pod.phase == "Succeeded" || pod.phase == "Failed";
+  pod.ended = pod.over || main["state"].has("terminated");
   pod.result = main["state"]["terminated"]["message"].str();
   for (const Json& init : status["initContainerStatuses"].items()) {
     if (!init["state"].has("running") && init["state"]["terminated"]["exitCode"].integer(1) != 0) read_trouble(init, pod);

@@ -45,6 +45,7 @@ struct PodState : Object {
   bool ready = false;
   bool started = false;    // the container runs
   bool ended = false;      // it ran to its end, which the pod's phase and the Job say a moment later
+  bool over = false;       // the pod itself is (phase Succeeded or Failed): nothing of it runs again, though it may stay for long
   std::string scheduling;  // reason why it is not scheduled
   std::string trouble;     // reason of a waiting or ended container, or of the pod
   std::string message;
@@ -53,7 +54,8 @@ struct PodState : Object {
   Size asked;          // in its spec
   std::string address;
   std::string node;
-  std::string job;     // of a task
+  std::string job;  // of a task: its Job
+  std::string job_uid;
   std::string claim;   // of the session's volume that it mounts; empty: none
   std::string result;  // what the task's container left as its termination message
 };

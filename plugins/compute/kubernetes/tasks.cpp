@@ -7,6 +7,8 @@
 namespace roost::kubernetes {
 namespace {
 
+constexpr std::uint64_t kOldPodRetryMs = 500;
+
 const JobState* find_job(const SessionState& session, const std::string& operation, std::int64_t attempt) {
   const auto found = std::find_if(session.jobs.begin(), session.jobs.end(),
                                   [&](const JobState& job) { return job.operation == operation && job.attempt == attempt; });
@@ -39,7 +41,7 @@ Compute::TaskName Compute::TaskName::parse(std::string_view text) {
 const PodState* Compute::task_pod(const SessionState& session, const JobState& job) const {
   const PodState* best = nullptr;
   for (const PodState& pod : session.pods) {
-    if (pod.job == job.name && (best == nullptr || best->result.empty())) best = &pod;
+    if (pod.job_uid == job.uid && (best == nullptr || best->result.empty())) best = &pod;
   }
   return best;
 }
@@ -89,14 +91,23 @@ void Compute::ensure_target(const sdk::Call& call, Task& task) {
   task.document.set("owner", settings_.user);
 }
 
-// A verify's Job has one name for all times: an earlier one makes room once it has ended.
-void Compute::clear_verify(const sdk::Call& call, const Task& task, const Json& present) {
-  const JobState old = read_job(present);
-  if (!old.succeeded && !old.failed)
-    throw sdk::Failure(ROOST_CONFLICT, "Job " + old.name + " of another operation still runs", 1000);
-  delete_job(call, task.id, old);
+// The restore's own Job, where it is there. Where somebody deleted it, its pod may write for its grace period still: the next one
+// is made when no pod is left on the volume, as a workspace's is. Asked of the server itself.
+std::optional<JobState> Compute::running_restore(const sdk::Call& call, const Task& task) {
+  refresh_jobs(call, task.id);
+  refresh_pods(call, task.id);
+  const SessionState session = view_->session(task.id);
+  const JobState* job = find_job(session, task.operation, task.attempt);
+  if (job != nullptr && !job->deleting) return *job;
+  for (const PodState& pod : session.pods) {
+    if (pod.claim != task.volume.name || pod.over) continue;
+    throw sdk::Failure(ROOST_CONFLICT, "volume " + task.volume.name + ": pod " + pod.name + " may still write to it",
+                       kOldPodRetryMs);
+  }
+  return std::nullopt;
 }
 
+// A verify's Job has one name for all times: an earlier one makes room once it has ended.
 JobState Compute::make_job(const sdk::Call& call, const Task& task) {
   const Json wanted = job(settings_, task);
   const std::string name = wanted["metadata"]["name"].str();
@@ -110,8 +121,11 @@ JobState Compute::make_job(const sdk::Call& call, const Task& task) {
     const Json present = client_->send(call, Request::get(path(Kind::job, name)));
     const JobState found = read_job(present);
     view_->put(Kind::job, present);
-    if (found.operation == task.operation && found.attempt == task.attempt && !found.deleting) return found;
-    clear_verify(call, task, present);
+    const bool own = found.operation == task.operation && found.attempt == task.attempt;
+    if (own && !found.deleting) return found;
+    if (!own && !found.deleting && !found.succeeded && !found.failed)
+      throw sdk::Failure(ROOST_CONFLICT, "Job " + name + " of another operation still runs", 1000);
+    delete_job(call, task.id, found);
   }
   throw sdk::Failure(ROOST_CONFLICT, "Job " + name + " is there and is not this task's", 1000);
 }
@@ -141,7 +155,8 @@ std::string Compute::task_start(const sdk::Call& call, std::string_view text) {
   view_->wait_until_listed(call);
   if (task.kind == "restore") ensure_target(call, task);
   check_task_volume(call, task);
-  const JobState made = make_job(call, task);
+  const std::optional<JobState> present = task.kind == "restore" ? running_restore(call, task) : std::nullopt;
+  const JobState made = present ? *present : make_job(call, task);
   if (!made.succeeded && !made.failed) ensure_task_secret(call, task, made.uid);
   const SessionState session = view_->session(task.id);
   return task_document(made, task_pod(session, made)).dump();
@@ -161,6 +176,11 @@ std::string Compute::task_observe(const sdk::Call& call, std::string_view text) 
   if (found == nullptr) return Json::object({{"state", "none"}}).dump();
   const PodState* const pod = task_pod(session, *found);
   Json document = task_document(*found, pod);
+  if (lacks_pod(*found, pod != nullptr)) {
+    document.set("reason", "NoPod")
+        .set("message", "Job " + found->name + " has no pod yet: kubectl describe job " + found->name +
+                            " says why, such as a quota or what the namespace forbids");
+  }
   if (pod != nullptr && pod->started && !pod->ended && !found->succeeded && !found->failed) {
     if (Json told = progress(call, *pod); !told.is_null()) document.set("progress", std::move(told));
   }

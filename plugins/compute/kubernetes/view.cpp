@@ -91,7 +91,7 @@ void View::put(Kind kind, const Json& object) {
   if (id.empty()) return;
   const Object meta = read_object(object);
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (buried_.count(meta.uid) != 0) return;
+  if (is_buried(meta)) return;
   SessionState& session = sessions_[id];
   bool changed = false;
   switch (kind) {
@@ -123,22 +123,19 @@ void View::remove(Kind kind, const Json& object) {
   }
   const std::string id = session_of(kind, object);
   if (id.empty()) return;
-  bury(meta.uid);
+  bury(meta.uid, meta.version);
   const auto session = sessions_.find(id);
   if (session == sessions_.end()) return;
   if (erase_kind(session->second, kind, [&](const Object& present) { return present.uid == meta.uid; })) note(id);
   tidy(id);
 }
 
-void View::absent(Kind kind, const std::string& id, const std::string& name) {
+void View::absent(Kind kind, const std::string& id, const std::string& uid) {
   const std::lock_guard<std::mutex> lock(mutex_);
+  bury(uid, {});
   const auto session = sessions_.find(id);
   if (session == sessions_.end()) return;
-  const auto gone = [&](const Object& present) {
-    if (present.name == name) bury(present.uid);
-    return present.name == name;
-  };
-  if (erase_kind(session->second, kind, gone)) note(id);
+  if (erase_kind(session->second, kind, [&](const Object& present) { return present.uid == uid; })) note(id);
   tidy(id);
 }
 
@@ -232,8 +229,15 @@ void View::note(const std::string& id) {
   }
 }
 
-void View::bury(const std::string& uid) {
-  if (!buried_.insert(uid).second) return;
+// A watch also says DELETED of what is there but no longer bears the label that it selects by, at the version that a live read
+// then shows.
+bool View::is_buried(const Object& object) const {
+  const auto found = buried_.find(object.uid);
+  return found != buried_.end() && found->second != object.version && !older(found->second, object.version);
+}
+
+void View::bury(const std::string& uid, const std::string& version) {
+  if (!buried_.insert_or_assign(uid, version).second) return;
   burials_.push_back(uid);
   if (burials_.size() <= kBurialsMax) return;
   buried_.erase(burials_.front());

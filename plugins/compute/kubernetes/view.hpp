@@ -10,6 +10,7 @@
 #include <map>
 #include <mutex>
 #include <string>
+#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -25,8 +26,8 @@ class View {
   // ---- what was read or written ----
   void put(Kind kind, const Json& object);
   void remove(Kind kind, const Json& object);
-  // A live read found no such object.
-  void absent(Kind kind, const std::string& id, const std::string& name);
+  // A read of the server that began when the view had that object did not find it.
+  void absent(Kind kind, const std::string& id, const std::string& uid);
   // The end of a list: what it did not show is gone, unless we wrote it after the list's version.
   void listed(Kind kind, const std::unordered_set<std::string>& uids, const std::string& version);
   void failed(Kind kind, const std::string& why);  // a list or watch did, after it was up to date or before
@@ -57,10 +58,12 @@ class View {
     bool is_default = false;
     std::string uid;
   };
-  void note(const std::string& id);            // REQUIRES: mutex_
-  void bury(const std::string& uid);           // REQUIRES: mutex_
-  void tidy(const std::string& id);            // REQUIRES: mutex_
-  void put_storage_class(const Json& object);  // REQUIRES: mutex_
+  void note(const std::string& id);  // REQUIRES: mutex_
+  // What is read of it from before that version is not shown again; version empty: nor is anything else. REQUIRES: mutex_
+  void bury(const std::string& uid, const std::string& version);
+  [[nodiscard]] bool is_buried(const Object& object) const;  // REQUIRES: mutex_
+  void tidy(const std::string& id);                          // REQUIRES: mutex_
+  void put_storage_class(const Json& object);                // REQUIRES: mutex_
   [[nodiscard]] std::vector<std::string> changed_since(std::uint64_t position, std::uint64_t* next) const;
 
   const Settings& settings_;
@@ -70,7 +73,7 @@ class View {
   std::map<std::string, SessionState> sessions_;
   std::array<Known, kKinds> known_;
   std::map<std::string, StorageClass> storage_classes_;
-  std::unordered_set<std::string> buried_;  // UIDs that were deleted lately
+  std::unordered_map<std::string, std::string> buried_;  // UIDs that were deleted lately, and the version of that
   std::deque<std::string> burials_;
   std::deque<std::string> changes_;
   std::uint64_t first_change_ = 1;      // the number of changes_.front()

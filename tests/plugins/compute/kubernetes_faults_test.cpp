@@ -5,6 +5,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 
@@ -25,6 +26,42 @@ void write_all(const std::string& path, const std::string& text) {
   ASSERT_EQ(std::rename((path + ".new").c_str(), path.c_str()), 0);
 }
 
+// Starts a program that prints the port it listens on, and goes on.
+pid_t start_with_port(std::vector<std::string> words, int* port) {
+  std::vector<char*> arguments;
+  for (std::string& word : words) arguments.push_back(word.data());
+  arguments.push_back(nullptr);
+  int output[2];
+  EXPECT_EQ(::pipe(output), 0);
+  posix_spawn_file_actions_t actions;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawn_file_actions_adddup2(&actions, output[1], 1);
+  pid_t pid = -1;
+  EXPECT_EQ(::posix_spawnp(&pid, words.front().c_str(), &actions, nullptr, arguments.data(), environ), 0);
+  ::posix_spawn_file_actions_destroy(&actions);
+  ::close(output[1]);
+  FILE* lines = ::fdopen(output[0], "r");
+  EXPECT_EQ(std::fscanf(lines, "%d", port), 1);
+  std::fclose(lines);
+  return pid;
+}
+
+// https://HOST:PORT of the test's API server.
+std::string server_of(const std::string& cluster) {
+  const std::string config = read_all(cluster + "/kubeconfig");
+  const std::size_t begin = config.find("server: ") + 8;
+  return config.substr(begin, config.find('\n', begin) - begin);
+}
+
+void write_kubeconfig(const std::string& directory, const std::string& cluster, int port) {
+  write_all(directory + "/token", read_all(cluster + "/token"));
+  write_all(directory + "/kubeconfig",
+            "current-context: test\ncontexts: [{name: test, context: {cluster: test, user: test}}]\n"
+            "clusters: [{name: test, cluster: {server: \"https://127.0.0.1:" +
+                std::to_string(port) + "\", certificate-authority: " + cluster +
+                "/ca.crt}}]\nusers: [{name: test, user: {tokenFile: token}}]\n");
+}
+
 // tests/cluster/fault_proxy.py before the test's API server, in a directory of its own.
 class FaultProxy {
  public:
@@ -32,52 +69,55 @@ class FaultProxy {
     char name[] = "/tmp/roost-faults-XXXXXX";
     directory_ = ::mkdtemp(name);
     rules("[]");
-    const std::string token = read_all(cluster + "/token");
-    write_all(directory_ + "/rules.token", token);
-    write_all(directory_ + "/token", token);
-    const std::string config = read_all(cluster + "/kubeconfig");
-    const std::size_t begin = config.find("server: ") + 8;
-    const std::string server = config.substr(begin, config.find('\n', begin) - begin);
-    std::vector<std::string> words = {"python3",
-                                      std::string(ROOST_SOURCE_DIR) + "/tests/cluster/fault_proxy.py",
-                                      server,
-                                      cluster + "/server.crt",
-                                      cluster + "/server.key",
-                                      cluster + "/ca.crt",
-                                      directory_ + "/rules"};
-    std::vector<char*> arguments;
-    for (std::string& word : words) arguments.push_back(word.data());
-    arguments.push_back(nullptr);
-    int output[2];
-    EXPECT_EQ(::pipe(output), 0);
-    posix_spawn_file_actions_t actions;
-    ::posix_spawn_file_actions_init(&actions);
-    ::posix_spawn_file_actions_adddup2(&actions, output[1], 1);
-    EXPECT_EQ(::posix_spawnp(&pid_, "python3", &actions, nullptr, arguments.data(), environ), 0);
-    ::posix_spawn_file_actions_destroy(&actions);
-    ::close(output[1]);
-    FILE* lines = ::fdopen(output[0], "r");
+    write_all(directory_ + "/rules.token", read_all(cluster + "/token"));
     int port = 0;
-    EXPECT_EQ(std::fscanf(lines, "%d", &port), 1);
-    std::fclose(lines);
-    write_all(directory_ + "/kubeconfig",
-              "current-context: test\ncontexts: [{name: test, context: {cluster: test, user: test}}]\n"
-              "clusters: [{name: test, cluster: {server: \"https://127.0.0.1:" +
-                  std::to_string(port) + "\", certificate-authority: " + cluster +
-                  "/ca.crt}}]\nusers: [{name: test, user: {tokenFile: token}}]\n");
+    pid_ = start_with_port({"python3", std::string(ROOST_SOURCE_DIR) + "/tests/cluster/fault_proxy.py", server_of(cluster),
+                            cluster + "/server.crt", cluster + "/server.key", cluster + "/ca.crt", directory_ + "/rules"},
+                           &port);
+    write_kubeconfig(directory_, cluster, port);
   }
   ~FaultProxy() {
     ::kill(pid_, SIGKILL);
     ::waitpid(pid_, nullptr, 0);
-    for (const char* file : {"/rules", "/rules.used", "/rules.token", "/token", "/kubeconfig"})
-      std::remove((directory_ + file).c_str());
-    std::remove(directory_.c_str());
+    std::filesystem::remove_all(directory_);
   }
   FaultProxy(const FaultProxy&) = delete;
   FaultProxy& operator=(const FaultProxy&) = delete;
   [[nodiscard]] Json config() const { return Json::object({{"kubeconfig", directory_ + "/kubeconfig"}}); }
   void rules(const std::string& json) const { write_all(directory_ + "/rules", json); }
   void token(const std::string& token) const { write_all(directory_ + "/token", token); }
+  [[nodiscard]] bool used() const { return std::filesystem::exists(directory_ + "/rules.used"); }
+  [[nodiscard]] bool holds() const { return std::filesystem::exists(directory_ + "/rules.held"); }
+  void release() const { write_all(directory_ + "/rules.release", ""); }
+
+ private:
+  std::string directory_;
+  pid_t pid_ = -1;
+};
+
+// tests/cluster/stall_relay.py before the test's API server: on what passes through it everybody speaks HTTP/2.
+class StallRelay {
+ public:
+  explicit StallRelay(const std::string& cluster) {
+    char name[] = "/tmp/roost-stall-XXXXXX";
+    directory_ = ::mkdtemp(name);
+    const std::string authority = server_of(cluster).substr(std::string("https://").size());
+    const std::size_t colon = authority.rfind(':');
+    int port = 0;
+    pid_ = start_with_port({"python3", std::string(ROOST_SOURCE_DIR) + "/tests/cluster/stall_relay.py",
+                            authority.substr(0, colon), authority.substr(colon + 1)},
+                           &port);
+    write_kubeconfig(directory_, cluster, port);
+  }
+  ~StallRelay() {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+    std::filesystem::remove_all(directory_);
+  }
+  StallRelay(const StallRelay&) = delete;
+  StallRelay& operator=(const StallRelay&) = delete;
+  [[nodiscard]] Json config() const { return Json::object({{"kubeconfig", directory_ + "/kubeconfig"}}); }
+  void stall() const { ASSERT_EQ(::kill(pid_, SIGUSR1), 0); }
 
  private:
   std::string directory_;
@@ -229,6 +269,102 @@ TEST_F(KubernetesFaults, ARotatedTokenFailsNoneOfTheRequestsThatGoTogetherAndNoL
   proxy.rules(R"([{"match":"/pods?labelSelector","do":"token","token":"the-third"}])");
   proxy.token("the-third\n");
   EXPECT_EQ(code_of([&] { observe(*compute, "000000db", true); }), ROOST_OK);
+}
+
+TEST_F(KubernetesFaults, AListIsRepeatedLikeAnyOtherRequest) {
+  const FaultProxy proxy(cluster_dir());
+  const auto compute = open(proxy.config());
+  observe(*compute, "000000dc");
+  proxy.rules(R"([{"match":"/pods?labelSelector","do":"answer","status":429,"retry_after":0,"times":2},
+                  {"match":"/pods?labelSelector","do":"answer","status":503,"times":1}])");
+  EXPECT_EQ(code_of([&] { observe(*compute, "000000dc", true); }), ROOST_OK);
+  proxy.rules(R"([{"match":"/pods?labelSelector","do":"answer","status":429,"retry_after":7}])");
+  try {
+    const TestCall call(std::chrono::seconds(2));
+    compute->observe(call, "000000dc", ROOST_OBSERVE_LIVE);
+    FAIL() << "it was read";
+  } catch (const sdk::Failure& failure) {
+    EXPECT_EQ(failure.code(), ROOST_UNAVAILABLE) << "told at once: there is no time to wait for so long";
+    EXPECT_EQ(failure.retry_after_ms(), 7000u);
+  }
+}
+
+TEST_F(KubernetesFaults, WhatIsInvalidIsNoConflictUnlessItIsAboutAnotherObject) {
+  const FaultProxy proxy(cluster_dir());
+  const auto compute = open(proxy.config());
+  apply(*compute, spec("000000dd", 1, "running"));
+  wait_ready(*compute, "000000dd");
+  const auto answered = [&](const std::string& causes, int times) {
+    proxy.rules(R"([{"match":"PATCH ","do":"answer","status":422,"reason":"Invalid","times":)" + std::to_string(times) +
+                R"(,"details":{"causes":[)" + causes + "]}}]");
+  };
+  answered(R"({"field":"spec.replicas"})", 1);
+  EXPECT_EQ(code_of([&] { apply(*compute, spec("000000dd", 2, "stopped")); }), ROOST_INVALID) << "not looked at again";
+  answered("", 100);
+  EXPECT_EQ(code_of([&] { apply(*compute, spec("000000dd", 2, "stopped")); }), ROOST_INVALID) << "a patch that never fits";
+  answered(R"({"field":"spec.replicas"},{"field":"metadata.uid"})", 2);
+  EXPECT_EQ(code_of([&] { apply(*compute, spec("000000dd", 2, "stopped")); }), ROOST_OK) << "a look finds the new one";
+}
+
+// What a watch shows while a list is on its way is newer than the list.
+TEST_F(KubernetesFaults, ALateListTakesNothingForGoneThatCameMeanwhile) {
+  const FaultProxy proxy(cluster_dir());
+  const auto compute = open(proxy.config());
+  apply(*compute, spec("000000de", 1, "running"));
+  const std::string first = wait_ready(*compute, "000000de")["workload"]["incarnation"].str();
+  proxy.rules(R"([{"match":"/pods?labelSelector","do":"late","times":1}])");
+  std::thread live([&] { EXPECT_EQ(code_of([&] { observe(*compute, "000000de", true); }), ROOST_OK); });
+  EXPECT_TRUE(eventually("the list's answer held", [&] { return proxy.holds(); }));
+  const std::string pods = core("pods?labelSelector=uuid%3D000000de");
+  destroy(core("pods/" + get(pods)["items"].items().front()["metadata"]["name"].str()));
+  std::string second;
+  EXPECT_TRUE(eventually("another pod", [&] {
+    second = observe(*compute, "000000de")["workload"]["incarnation"].str();
+    return second != first && !second.empty();
+  }));
+  proxy.release();
+  live.join();
+  EXPECT_EQ(observe(*compute, "000000de")["workload"]["incarnation"].str(), second);
+  EXPECT_EQ(observe(*compute, "000000de", true)["workload"]["incarnation"].str(), second);
+  // Hidden it would not keep the next start waiting: two on one volume.
+  patch(core("pods/" + get(pods)["items"].items().front()["metadata"]["name"].str()),
+        Json::object({{"metadata", Json::object({{"finalizers", Json::array({"test.example.com/hold"})}})}}));
+  apply(*compute, spec("000000de", 2, "stopped"));
+  EXPECT_EQ(code_of([&] { apply(*compute, spec("000000de", 3, "running")); }), ROOST_CONFLICT);
+  patch(core("pods/" + get(pods)["items"].items().front()["metadata"]["name"].str()),
+        Json::object({{"metadata", Json::object({{"finalizers", Json()}})}}));
+}
+
+// It stays with HTTP/2 when a request on it is given up: the next ones must not wait on it as well, one after the other.
+TEST_F(KubernetesFaults, AConnectionWhosePeerIsGoneIsNotUsedAgain) {
+  const StallRelay relay(cluster_dir());
+  const auto compute = open(relay.config());
+  observe(*compute, "000000df", true);
+  const auto look = [&] {
+    return code_of([&] {
+      const TestCall call(std::chrono::seconds(2));
+      compute->observe(call, "000000df", ROOST_OBSERVE_LIVE);
+    });
+  };
+  relay.stall();
+  EXPECT_EQ(look(), ROOST_DEADLINE);
+  EXPECT_TRUE(eventually("a connection of today", [&] { return look() == ROOST_OK; }));
+}
+
+// The volume keeps the generation where there is no Deployment; a leader that was paused must not put it back.
+TEST_F(KubernetesFaults, ALateStopDoesNotTakeAVolumesGenerationBack) {
+  const FaultProxy proxy(cluster_dir());
+  const auto paused = open(proxy.config());
+  apply(*paused, spec("000000d0", 1, "stopped"));
+  proxy.rules(R"([{"match":"PATCH ","do":"hold","times":1}])");
+  std::thread late([&] { EXPECT_EQ(code_of([&] { apply(*paused, spec("000000d0", 2, "stopped")); }), ROOST_CONFLICT); });
+  const auto leader = open();
+  EXPECT_TRUE(eventually("the volume", [&] { return observe(*leader, "000000d0")["generation"].integer() == 1; }));
+  EXPECT_TRUE(eventually("the patch held", [&] { return proxy.used(); }));
+  apply(*leader, spec("000000d0", 5, "stopped"));
+  proxy.release();
+  late.join();
+  EXPECT_EQ(get(core("persistentvolumeclaims/pvc-000000d0"))["metadata"]["annotations"][kGeneration].str(), "5");
 }
 
 TEST_F(KubernetesFaults, AnApiServersRestartIsRiddenOut) {

@@ -140,6 +140,50 @@ TEST_F(KubernetesLifecycle, WakeWaitsForTheOldPodsEnd) {
   wait_ready(*compute, "00000005");
 }
 
+// A node that is short of memory or disk ends a pod, which stays in the list as Failed; its ReplicaSet makes another.
+TEST_F(KubernetesLifecycle, AnEvictedPodThatStaysHoldsNothingUp) {
+  const auto compute = open();
+  const std::string id = "0000002b";
+  apply(*compute, spec(id, 1, "running"));
+  const Json first = wait_ready(*compute, id);
+  const std::string evicted =
+      core("pods/" + get(core("pods?labelSelector=uuid%3D" + id))["items"].items().front()["metadata"]["name"].str());
+  patch(evicted + "/status",
+        Json::object({{"status", Json::object({{"phase", "Failed"}, {"reason", "Evicted"}, {"message", "low on memory"}})}}));
+  Json now;
+  ASSERT_TRUE(eventually("the pod that takes its place", [&] {
+    now = observe(*compute, id)["workload"];
+    return now["ready"].boolean() && now["incarnation"].str() != first["workload"]["incarnation"].str();
+  })) << now.dump();
+  EXPECT_EQ(now["reason"].str(), "");
+
+  apply(*compute, spec(id, 2, "stopped"));
+  ASSERT_TRUE(eventually("sleep", [&] { return observe(*compute, id, true)["workload"]["state"].str() == "none"; }));
+  EXPECT_TRUE(exists(evicted)) << "nobody has removed it";
+  apply(*compute, spec(id, 3, "running"));
+  wait_ready(*compute, id);
+
+  apply(*compute, spec(id, 4, "stopped"));
+  ASSERT_TRUE(eventually("sleep", [&] { return observe(*compute, id, true)["workload"]["state"].str() == "none"; }));
+  ASSERT_TRUE(
+      eventually("the workload's end", [&] { return code_of([&] { remove_workload(*compute, id, "none"); }) == ROOST_OK; }));
+  EXPECT_FALSE(exists(evicted)) << "it would keep the volume from going";
+  remove_volume(*compute, id, first["volume"]["uid"].str());
+  EXPECT_FALSE(exists(core("persistentvolumeclaims/pvc-" + id)));
+}
+
+TEST_F(KubernetesLifecycle, WhatTheServerFindsInvalidIsToldInItsWords) {
+  const Json never = Json::object({{"spec", Json::object({{"restartPolicy", "Never"}})}});
+  const auto compute = open(Json::object({{"pod_template", never}}));
+  try {
+    apply(*compute, spec("0000002c", 1, "running"));
+    FAIL() << "it was applied";
+  } catch (const sdk::Failure& failure) {
+    EXPECT_EQ(failure.code(), ROOST_INVALID) << "a conflict would be tried again for ever";
+    EXPECT_NE(std::string(failure.what()).find("restartPolicy"), std::string::npos) << failure.what();
+  }
+}
+
 TEST_F(KubernetesLifecycle, NeverTakesAForeignVolume) {
   const auto compute = open();
   Json claim = volume_claim(Settings::parse(config().dump()), Spec::parse(spec("00000006", 1, "running").dump()));

@@ -79,6 +79,16 @@ TEST(KubernetesObjects, WhereAVolumeCanBeSharedItsPodsKeepApart) {
     ASSERT_EQ(terms.items().size(), 1u) << mode;
     EXPECT_EQ(terms.items()[0]["labelSelector"]["matchLabels"]["app"].str(), "user-1823b3a8");
   }
+  const Settings with_more =
+      settings(R"(,"access_mode":"ReadWriteOnce","pod_template":{"spec":{"affinity":{"nodeAffinity":{"a":1},
+    "podAntiAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":[{"topologyKey":"theirs"}]}}}})");
+  const Json pod = pod_template(with_more, spec);
+  const Json& affinity = pod["spec"]["affinity"];
+  EXPECT_TRUE(affinity["nodeAffinity"].has("a"));
+  const Json& both = affinity["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+  ASSERT_EQ(both.items().size(), 2u) << "a template that is laid over takes it away from nobody";
+  EXPECT_EQ(both.items()[0]["topologyKey"].str(), "theirs");
+  EXPECT_EQ(both.items()[1]["topologyKey"].str(), "kubernetes.io/os");
 }
 
 TEST(KubernetesObjects, AnIssuerGivesEachSessionACertificateOfItsOwn) {
@@ -150,6 +160,18 @@ TEST(KubernetesJson, MergesComparesAndEscapes) {
   EXPECT_FALSE(Json::parse(R"({"metadata":{"managedFields":[{"a":1}],"name":"n"}})", "x")["metadata"].has("managedFields"));
 }
 
+// The host refuses a document that is not, and a whole list with it: one container's last words would hide all sessions.
+TEST(KubernetesJson, WhatItWritesIsUtf8WithoutANul) {
+  const auto written = [](std::string_view text) { return Json::object({{"k", text}}).dump(); };
+  const std::string odd = "\xC3\xA9 \xE2\x82\xAC \xF0\x9F\x90\x93";
+  EXPECT_EQ(written(odd), "{\"k\":\"" + odd + "\"}");
+  const std::string replaced = "{\"k\":\"a\xEF\xBF\xBD.\"}";
+  EXPECT_EQ(written(std::string_view("a\0.", 3)), replaced);
+  for (const char* wrong : {"a\xFF.", "a\x80.", "a\xC3."}) EXPECT_EQ(written(wrong), replaced);
+  EXPECT_EQ(written("a\xE2\x82"), "{\"k\":\"a\xEF\xBF\xBD\xEF\xBF\xBD\"}") << "cut within a character";
+  EXPECT_EQ(written("\xED\xA0\x80").find("\xED"), std::string::npos) << "half of a surrogate pair";
+}
+
 Json volume(const std::string& uid, const std::string& version) {
   const Json metadata = Json::object(
       {{"name", "pvc-1823b3a8"}, {"uid", uid}, {"resourceVersion", version}, {"annotations", Json::object({{kToken, "mark"}})}});
@@ -168,6 +190,11 @@ TEST(KubernetesView, AnObjectIsNeverReplacedByAnOlderOneNorRevived) {
   view.put(Kind::volume, volume("a", "100"));
   EXPECT_TRUE(view.session("1823b3a8").empty());
   EXPECT_TRUE(view.ids("", 10).empty());
+  view.put(Kind::volume, volume("a", "101"));
+  EXPECT_EQ(view.session("1823b3a8").volumes.size(), 1u) << "it only lost the label by which it is watched";
+  view.absent(Kind::volume, "1823b3a8", "a");
+  view.put(Kind::volume, volume("a", "102"));
+  EXPECT_TRUE(view.session("1823b3a8").empty());
   view.put(Kind::volume, volume("b", "98"));
   EXPECT_EQ(view.session("1823b3a8").volumes.at(0).uid, "b") << "another object of that name";
 }
@@ -284,6 +311,33 @@ TEST(KubernetesDocuments, APodThatEndsIsStoppingNotRunning) {
   EXPECT_EQ(state_of(session), "none");
   session.pods.push_back(pod("left"));
   EXPECT_EQ(state_of(session), "stopping");
+}
+
+// A node that is short of something evicts pods, and leaves them there; their ReplicaSet makes others and forgets them.
+TEST(KubernetesDocuments, APodThatIsOverIsNoWorkspace) {
+  const auto evicted = [] {
+    return read_pod(Json::parse(
+        R"({"metadata":{"name":"one","uid":"one"},"status":{"phase":"Failed","reason":"Evicted","message":"low on memory"}})",
+        "a pod"));
+  };
+  SessionState session = awake();
+  session.pods = {evicted()};
+  const Json alone = workspace_document("1823b3a8", session, {})["workload"];
+  EXPECT_EQ(alone["state"].str(), "failed");
+  EXPECT_EQ(alone["reason"].str(), "Evicted");
+  EXPECT_FALSE(alone.has("incarnation"));
+  session.workloads[0].trouble = "FailedCreate";
+  session.workloads[0].message = "exceeded quota: small";
+  EXPECT_EQ(workspace_document("1823b3a8", session, {})["workload"]["reason"].str(), "QuotaExceeded") << "why no other one comes";
+  session.workloads[0].trouble.clear();
+  session.pods.push_back(pod("two"));
+  const Json replaced = workspace_document("1823b3a8", session, {})["workload"];
+  EXPECT_EQ(replaced["state"].str(), "running");
+  EXPECT_EQ(replaced["incarnation"].str(), "two");
+  session.pods.pop_back();
+  session.workloads[0].replicas = 0;
+  EXPECT_EQ(state_of(session), "none");
+  EXPECT_FALSE(has_workspace_pod(session)) << "the next start does not wait for it";
 }
 
 TEST(KubernetesDocuments, ATaskWhoseContainerEndedHasNoReasonBeforeTheJobHasOne) {

@@ -211,6 +211,63 @@ TEST_F(KubernetesTasks, ARestoreFillsAVolumeOfItsOwnThatTheNextStartUses) {
   EXPECT_EQ(observe(*compute, id, true)["volumes"].items().size(), 1u);
 }
 
+// Deleting a Job by kubectl deletes its pod after it, which has a grace period to write in.
+TEST_F(KubernetesTasks, ARestoreWhoseJobSomebodyDeletedWaitsForTheEndOfItsPod) {
+  const Json held = Json::object({{"roost.test/end", "held"}});
+  const auto compute = open(Json::object({{"labels", held}, {"task", Json::object({{"command", Json::array({"hang"})}})}}));
+  const std::string id = "0000bef0";
+  sleeping(*compute, id);
+  Json restore = task(id, "restore", 1, "").set("generation", 1).set("bytes", 5);
+  restore.set("volume", Json::object({{"name", "pvc-" + id + "-g1"},
+                                      {"token", "token-1"},
+                                      {"uid", ""},
+                                      {"create", true},
+                                      {"size_bytes", std::int64_t{6} << 30}}));
+  start(*compute, restore);
+  const std::string job = batch("jobs/restore-" + id + "-0badcafe");
+  const std::string pods = core("pods?labelSelector=batch.kubernetes.io%2Fjob-name%3Drestore-" + id + "-0badcafe");
+  const auto running = [&](std::size_t count) {
+    return eventually("its pod", [&] {
+      const auto& items = get(pods)["items"].items();
+      return items.size() == count && items.front()["status"]["phase"].str() == "Running";
+    });
+  };
+  ASSERT_TRUE(running(1));
+  const std::string first = core("pods/" + get(pods)["items"].items().front()["metadata"]["name"].str());
+  destroy(job);
+  ASSERT_TRUE(eventually("the pod's ending", [&] { return !exists(job) && get(first)["metadata"].has("deletionTimestamp"); }));
+  EXPECT_EQ(look(*compute, restore)["state"].str(), "none");
+  EXPECT_EQ(code_of([&] { start(*compute, restore); }), ROOST_CONFLICT) << "there would be two that write";
+  EXPECT_FALSE(exists(job));
+  const Json let_go = Json::object({{"labels", Json::object({{"roost.test/end", Json()}})}});
+  patch(first, Json::object({{"metadata", let_go}}));
+  ASSERT_TRUE(eventually("the next start", [&] { return code_of([&] { start(*compute, restore); }) == ROOST_OK; }));
+  EXPECT_FALSE(exists(first));
+  ASSERT_TRUE(running(1));
+  const std::string second = core("pods/" + get(pods)["items"].items().front()["metadata"]["name"].str());
+  EXPECT_EQ(start(*compute, restore)["state"].str(), "running") << "its own pod is in nobody's way";
+  patch(second, Json::object({{"metadata", let_go}}));
+  ASSERT_TRUE(eventually("its end", [&] { return code_of([&] { forget(*compute, restore); }) == ROOST_OK; }));
+}
+
+// The Job itself does not say why it has no pod, only its events do.
+TEST_F(KubernetesTasks, AJobWhosePodIsRefusedSaysThatItHasNone) {
+  const auto compute = open();
+  const std::string uid = sleeping(*compute, "0000bef1");
+  const Json hard = Json::object({{"pods", "0"}});
+  post(core("resourcequotas"),
+       Json::object({{"metadata", Json::object({{"name", "none"}})}, {"spec", Json::object({{"hard", hard}})}}));
+  ASSERT_TRUE(eventually("the quota in force", [&] { return get(core("resourcequotas/none"))["status"].has("used"); }));
+  const Json backup = task("0000bef1", "backup", 1, uid);
+  start(*compute, backup);
+  EXPECT_FALSE(look(*compute, backup).has("reason")) << "it may be on its way";
+  Json seen;
+  ASSERT_TRUE(eventually("the reason", [&] { return (seen = look(*compute, backup))["reason"].str() == "NoPod"; }))
+      << seen.dump();
+  EXPECT_EQ(seen["state"].str(), "running");
+  EXPECT_NE(seen["message"].str().find("kubectl describe job backup-0000bef1-0badcafe"), std::string::npos) << seen.dump();
+}
+
 TEST_F(KubernetesTasks, ARestoreThatCannotFitIsRefusedWithTheNumbers) {
   const auto compute = open();
   const std::string id = "0000beec";
