@@ -7,9 +7,8 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <fstream>
-#include <iterator>
 
+#include "backup/s3/file.hpp"
 #include "backup/s3/sts.hpp"
 
 namespace roost::backup_s3 {
@@ -19,7 +18,6 @@ namespace {
 constexpr std::int64_t kRenewBefore_s = 300;
 constexpr std::int64_t kRetryAfter_s = 60;
 constexpr std::int64_t kFileAge_s = 60;  // a file may be changed at any time
-constexpr std::size_t kFileMax = 1u << 20;
 constexpr std::chrono::milliseconds kAskLimit{5000};
 
 [[noreturn]] void denied(const std::string& message) { throw sdk::Failure(ROOST_DENIED, "S3 credentials: " + message); }
@@ -36,12 +34,8 @@ std::string trimmed(std::string_view text) {
   return std::string(text);
 }
 
-std::string read_file(const std::string& path, const std::string& what) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) denied("cannot read " + what + " " + path);
-  std::string text{std::istreambuf_iterator<char>(in), {}};
-  if (text.size() > kFileMax) denied(what + " " + path + " is larger than 1 MiB");
-  return text;
+std::string secret_file(const std::string& path, const std::string& what) {
+  return read_file(path, [&](const std::string& why) { denied(what + ": " + why); });
 }
 
 std::string credentials_path(const CredentialSettings& settings) {
@@ -202,7 +196,7 @@ Credential Credentials::from_file() const {
   std::string profile = settings_.profile.empty() ? variable("AWS_PROFILE") : settings_.profile;
   if (profile.empty()) profile = "default";
   const std::string path = credentials_path(settings_);
-  const auto found = parse_credentials_file(read_file(path, "the file"), profile);
+  const auto found = parse_credentials_file(secret_file(path, "the file"), profile);
   if (!found) denied("the file " + path + " has no profile [" + profile + "]");
   return *found;
 }
@@ -269,7 +263,7 @@ Credential Credentials::from_web_identity(const sdk::Call& call) {
                                          {"Version", "2011-06-15"},
                                          {"RoleArn", role},
                                          {"RoleSessionName", session},
-                                         {"WebIdentityToken", trimmed(read_file(file, "the token"))}});
+                                         {"WebIdentityToken", trimmed(secret_file(file, "the token"))}});
   HttpRequest request;
   request.method = "POST";
   request.url = sts_endpoint() + "/";
@@ -289,7 +283,7 @@ Credential Credentials::from_container(const sdk::Call& call) {
   request.direct = true;
   if (request.url.empty()) denied("container needs the variable AWS_CONTAINER_CREDENTIALS_FULL_URI or _RELATIVE_URI");
   const std::string file = variable("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE");
-  const std::string token = trimmed(file.empty() ? variable("AWS_CONTAINER_AUTHORIZATION_TOKEN") : read_file(file, "the token"));
+  const std::string token = trimmed(file.empty() ? variable("AWS_CONTAINER_AUTHORIZATION_TOKEN") : secret_file(file, "the token"));
   if (token.find_first_of("\r\n") != std::string::npos) denied("the container's authorization token has several lines");
   if (!token.empty()) request.headers = {{"Authorization", token}};
   return parse_metadata(ask(call, request, "the container's credentials endpoint").body);

@@ -5,10 +5,9 @@
 #include <Poco/JSON/Parser.h>
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 #include <sstream>
 
+#include "backup/s3/file.hpp"
 #include "backup/s3/hash.hpp"
 
 namespace roost::backup_s3 {
@@ -16,11 +15,8 @@ namespace roost::backup_s3 {
 namespace {
 
 using Object = Poco::JSON::Object;
-constexpr std::size_t kFileMax = 1u << 20;
 
 [[noreturn]] void invalid(const std::string& message) { throw sdk::Failure(ROOST_INVALID, "backup-s3: " + message); }
-
-bool starts_with(std::string_view text, std::string_view start) { return text.substr(0, start.size()) == start; }
 
 std::string text_of(const Object& object, const std::string& key, const std::string& fallback = {}) {
   return object.optValue<std::string>(key, fallback);
@@ -31,26 +27,18 @@ Object::Ptr object_of(const Object& object, const std::string& key) {
   return found.isNull() ? Object::Ptr(new Object) : found;
 }
 
-std::string read_file(const std::string& path, const std::string& what) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) invalid(what + ": cannot read " + path);
-  std::string text{std::istreambuf_iterator<char>(in), {}};
-  if (text.size() > kFileMax) invalid(what + ": " + path + " is larger than 1 MiB");
-  return text;
-}
-
 bool is_loopback(std::string_view authority) {
-  const std::string_view host = starts_with(authority, "[") ? authority : authority.substr(0, authority.find(':'));
+  const std::string_view host = authority.starts_with("[") ? authority : authority.substr(0, authority.find(':'));
   const std::string_view local = ".localhost";  // resolved to loopback by libcurl itself
-  return starts_with(host, "127.") || starts_with(host, "[::1]") || host == "localhost" ||
+  return host.starts_with("127.") || host.starts_with("[::1]") || host == "localhost" ||
          (host.size() > local.size() && host.substr(host.size() - local.size()) == local);
 }
 
 Endpoint parse_endpoint(const std::string& url, const std::string& region, bool plain_http) {
   if (url.empty()) return {true, aws_host("s3", region), true};
   Endpoint endpoint;
-  endpoint.tls = starts_with(url, "https://");
-  if (!endpoint.tls && !starts_with(url, "http://")) invalid("endpoint must begin with https:// or http://");
+  endpoint.tls = url.starts_with("https://");
+  if (!endpoint.tls && !url.starts_with("http://")) invalid("endpoint must begin with https:// or http://");
   endpoint.authority = url.substr(endpoint.tls ? 8 : 7);
   if (!endpoint.authority.empty() && endpoint.authority.back() == '/') endpoint.authority.pop_back();
   const bool good = !endpoint.authority.empty() &&
@@ -80,7 +68,7 @@ void check_prefix(const std::string& prefix) {
 }
 
 void check_sts_endpoint(const std::string& url, bool plain_http) {
-  if (!starts_with(url, "http://") || plain_http || is_loopback(std::string_view(url).substr(7))) return;
+  if (!url.starts_with("http://") || plain_http || is_loopback(std::string_view(url).substr(7))) return;
   invalid(
       "sts_endpoint is http://, so keys would cross the network for everybody to read. Use https://, or set plain_http: true");
 }
@@ -143,7 +131,7 @@ void parse_encryption(const Object& config, const sdk::OpenArgs& args, Settings&
   s.sse = text_of(*sse, "type");
   s.sse_kms_key_id = text_of(*sse, "kms_key_id");
   s.sse_bucket_key = sse->optValue<bool>("bucket_key", false);
-  const bool kms = starts_with(s.sse, "aws:kms");
+  const bool kms = s.sse.starts_with("aws:kms");
   if (!kms && (!s.sse_kms_key_id.empty() || s.sse_bucket_key)) invalid("sse.kms_key_id and sse.bucket_key go with type aws:kms");
   const std::string_view key = args.secret("sse_customer_key");
   if ((s.sse == "customer") != !key.empty()) invalid("sse.type customer and the secret sse_customer_key go together");
@@ -167,7 +155,7 @@ Style parse_style(const std::string& style, const Settings& s) {
 }  // namespace
 
 std::string aws_host(std::string_view service, std::string_view region) {
-  return std::string(service) + "." + std::string(region) + (starts_with(region, "cn-") ? ".amazonaws.com.cn" : ".amazonaws.com");
+  return std::string(service) + "." + std::string(region) + (region.starts_with("cn-") ? ".amazonaws.com.cn" : ".amazonaws.com");
 }
 
 bool good_name(std::string_view name) {
@@ -195,7 +183,7 @@ Settings Settings::parse(const sdk::OpenArgs& args) {
   check_sts_endpoint(s.credentials.sts_endpoint, plain_http);
   s.ca_pem = text_of(*config, "ca_pem");
   const std::string ca_file = text_of(*config, "ca_file");
-  if (!ca_file.empty()) s.ca_pem += read_file(ca_file, "ca_file");
+  if (!ca_file.empty()) s.ca_pem += read_file(ca_file, [](const std::string& why) { invalid("ca_file: " + why); });
   s.part_size = config->optValue<Poco::UInt64>("part_size", s.part_size);
   const std::string checksum = text_of(*config, "checksum", "sha256");
   s.checksum = checksum == "md5" ? Checksum::md5 : checksum == "none" ? Checksum::none : Checksum::sha256;

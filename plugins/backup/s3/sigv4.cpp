@@ -19,7 +19,7 @@ std::string lower(std::string_view text) {
 }
 
 // Without blanks at the ends, and runs of blanks within as one.
-std::string trimmed(std::string_view value) {
+std::string canonical_value(std::string_view value) {
   std::string out;
   bool gap = false;
   for (const char c : value) {
@@ -37,7 +37,7 @@ std::string trimmed(std::string_view value) {
 // Lower-case names in order; the values of one name, in the order in which they are sent, joined by commas.
 Pairs canonical_headers(const Pairs& headers) {
   Pairs sorted;
-  for (const auto& [name, value] : headers) sorted.emplace_back(lower(name), trimmed(value));
+  for (const auto& [name, value] : headers) sorted.emplace_back(lower(name), canonical_value(value));
   std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   Pairs joined;
   for (auto& [name, value] : sorted) {

@@ -14,7 +14,7 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds kConnectTime{10'000};
+constexpr milliseconds kFeedTime{10'000};
 constexpr milliseconds kAnswerTime{1'000};  // beyond what the server was told to wait
 constexpr milliseconds kGather{5};          // changes that come one after the other are fetched together
 constexpr milliseconds kPurgeTime{20'000};
@@ -70,7 +70,7 @@ void Feed::follow() {
   for (int failures = 0; !stopping();) {
     std::string why;
     try {
-      const auto connection = server_.connect(Until(stop_fd_, kConnectTime));
+      const auto connection = server_.connect(Until(stop_fd_, kFeedTime));
       server_.note("");
       failures = 0;
       follow_one(*connection);
@@ -113,7 +113,7 @@ void Feed::follow_one(Connection& connection) {
 void Feed::find_positions(Connection& connection) {
   std::vector<Command> requests;
   for (const Bucket& bucket : buckets_) requests.push_back(command({"HGET", bucket.counters, "change"}));
-  const std::vector<Reply> replies = connection.exchange(requests, Until(stop_fd_, kConnectTime));
+  const std::vector<Reply> replies = connection.exchange(requests, Until(stop_fd_, kFeedTime));
   positions_.assign(buckets_.size(), kBegin);
   for (std::size_t i = 0; i < replies.size(); ++i) {
     if (!is_null(checked(replies[i]))) positions_[i] = text(replies[i]);
@@ -162,7 +162,7 @@ void Feed::keep_house() {
     try {
       if (Clock::now() >= next_check) {
         next_check = Clock::now() + check;
-        server_.inspect(Until(stop_fd_, kConnectTime));
+        server_.inspect(Until(stop_fd_, kFeedTime));
       }
       if (Clock::now() >= next_purge) {
         next_purge = Clock::now() + purge_every;
