@@ -73,8 +73,17 @@ class Running:
         return line.decode()
 
     def interrupt(self):
+        deadline = time.monotonic() + 60  # before it catches the signal, that would end it, or be lost where the caller ignores it
+        while not self.catches(signal.SIGINT):
+            assert self.process.poll() is None and time.monotonic() < deadline, f"{self.command} never caught SIGINT"
+            time.sleep(0.01)
         self.process.send_signal(signal.SIGINT)
         return self
+
+    def catches(self, number):
+        with open(f"/proc/{self.process.pid}/status") as status:
+            caught = next(line.split()[1] for line in status if line.startswith("SigCgt"))
+        return int(caught, 16) >> (number - 1) & 1 == 1
 
 
 class OnATerminal:
