@@ -201,8 +201,8 @@ std::string sha1_hex(const std::string& text) {
   EVP_Digest(text.data(), text.size(), digest.data(), &size, EVP_sha1(), nullptr);
   std::string out;
   for (unsigned int i = 0; i < size; ++i) {
-    constexpr char kHex[] = "0123456789abcdef";
-    out += {kHex[digest[i] >> 4], kHex[digest[i] & 15]};
+    constexpr char kSha1Digits[] = "0123456789abcdef";
+    out += {kSha1Digits[digest[i] >> 4], kSha1Digits[digest[i] & 15]};
   }
   return out;
 }
