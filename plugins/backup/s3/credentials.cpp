@@ -283,7 +283,8 @@ Credential Credentials::from_container(const sdk::Call& call) {
   request.direct = true;
   if (request.url.empty()) denied("container needs the variable AWS_CONTAINER_CREDENTIALS_FULL_URI or _RELATIVE_URI");
   const std::string file = variable("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE");
-  const std::string token = trimmed(file.empty() ? variable("AWS_CONTAINER_AUTHORIZATION_TOKEN") : secret_file(file, "the token"));
+  const std::string token =
+      trimmed(file.empty() ? variable("AWS_CONTAINER_AUTHORIZATION_TOKEN") : secret_file(file, "the token"));
   if (token.find_first_of("\r\n") != std::string::npos) denied("the container's authorization token has several lines");
   if (!token.empty()) request.headers = {{"Authorization", token}};
   return parse_metadata(ask(call, request, "the container's credentials endpoint").body);
