@@ -60,15 +60,16 @@ void LogSink::write(std::string_view data) {
   if (n > 0) size_ += n;
 }
 
-// As much as whoever reads it has room for: a pipe that can be written to takes PIPE_BUF bytes at once. Of the rest it is said how
-// much it was, once there is room again.
+// As much as whoever reads it has room for: a pipe that can be written to takes PIPE_BUF bytes at once. Of the rest it is said
+// how much it was, once there is room again.
 void LogSink::print(std::string_view data) {
   const auto write_some = [](std::string_view text) {
     pollfd out{STDOUT_FILENO, POLLOUT, 0};
     if (::poll(&out, 1, 0) != 1 || (out.revents & POLLOUT) == 0) return ssize_t{-1};
     return ::write(STDOUT_FILENO, text.data(), std::min<std::size_t>(text.size(), PIPE_BUF));
   };
-  if (dropped_ > 0 && write_some("\nroost-agent: " + std::to_string(dropped_) + " bytes of output were dropped: nobody read it\n") > 0)
+  if (dropped_ > 0 &&
+      write_some("\nroost-agent: " + std::to_string(dropped_) + " bytes of output were dropped: nobody read it\n") > 0)
     dropped_ = 0;
   while (dropped_ == 0 && !data.empty()) {
     const ssize_t n = write_some(data);

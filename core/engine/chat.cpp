@@ -10,9 +10,10 @@ using documents::StoredMessage;
 
 namespace {
 constexpr std::uint32_t kMessagesPage = 256;
-constexpr int kHistoryMost = 1000;               // the largest page of the API
-constexpr std::size_t kHistoryBytes = 16 << 20;  // as stored; one message of control characters alone, with its reply, has 448 KiB
-constexpr std::size_t kClaimBytes = 8 << 20;     // the same of one claim, which writes them all: a commit has at most twice as much
+constexpr int kHistoryMost = 1000;  // the largest page of the API
+constexpr std::size_t kHistoryBytes =
+    16 << 20;                                 // as stored; one message of control characters alone, with its reply, has 448 KiB
+constexpr std::size_t kClaimBytes = 8 << 20;  // the same of one claim, which writes them all: a commit has at most twice as much
 
 Error no_message(const std::string& id, const std::string& message_id) {
   return {Code::not_found, "session " + id + " has no message " + message_id, 0};

@@ -176,12 +176,12 @@ void Drill::failed(const RunningPointer& running, const Task& task) {
 void Drill::confirm_missing(const RunningPointer& running, const Task& task) {
   context_.ports.backup->stat(
       running->record.archive,
-      context_.counted<BackupStorage::Object>(
-          context_.backup_ok, [this, running, why = task.reason + ": " + task.message](const Result<BackupStorage::Object>& object) {
-            const bool gone = !object && object.error().code == Code::not_found;
-            if (gone) return finish(running, {Outcome::Kind::missing, "the archive is not in the storage", std::nullopt});
-            finish(running, {Outcome::Kind::postponed, why, std::nullopt});
-          }));
+      context_.counted<BackupStorage::Object>(context_.backup_ok, [this, running, why = task.reason + ": " + task.message](
+                                                                      const Result<BackupStorage::Object>& object) {
+        const bool gone = !object && object.error().code == Code::not_found;
+        if (gone) return finish(running, {Outcome::Kind::missing, "the archive is not in the storage", std::nullopt});
+        finish(running, {Outcome::Kind::postponed, why, std::nullopt});
+      }));
 }
 
 // The record as it is now, which somebody may have changed meanwhile.

@@ -373,10 +373,8 @@ void Engine::ack(std::string id, std::string message_id, std::string claim, Json
 }
 
 void Engine::history(std::string id, std::string after, int limit, Done<History> done) {
-  impl_->command<History>(std::move(done),
-                          [impl = impl_.get(), id = std::move(id), after = std::move(after), limit](Done<History> then) {
-                            impl->chat.history(id, after, limit, std::move(then));
-                          });
+  impl_->command<History>(std::move(done), [impl = impl_.get(), id = std::move(id), after = std::move(after), limit](
+                                               Done<History> then) { impl->chat.history(id, after, limit, std::move(then)); });
 }
 
 void Engine::on_event(std::function<void(const Event&)> listener) { impl_->context.listener = std::move(listener); }

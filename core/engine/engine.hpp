@@ -190,8 +190,9 @@ class Engine {
   };
   // EXHAUSTED where the queue is full.
   void chat(std::string id, std::string text, CommandOptions, Done<Queued>);
-  // Up to `max` (1..100) messages from the head of the queue, of large ones fewer; waits up to wait_ms for one. They are invisible to other claims for
-  // visibility_ms (1 s .. 12 h). Order is strict: while the head is claimed nothing behind it is offered.
+  // Up to `max` (1..100) messages from the head of the queue, of large ones fewer; waits up to wait_ms for one. They are
+  // invisible to other claims for visibility_ms (1 s .. 12 h). Order is strict: while the head is claimed nothing behind it is
+  // offered.
   void claim(std::string id, int max, std::int64_t wait_ms, std::int64_t visibility_ms, Done<std::vector<Message>>);
   // NOT_FOUND: no such message. Acknowledging an answered one again answers the same. `claim`: empty, or must be the present one
   // (CONFLICT).

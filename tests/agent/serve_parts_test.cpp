@@ -74,7 +74,8 @@ TEST_F(ServeParts, OutputThatNobodyReadsHoldsNobodyUpAndIsCounted) {
     const std::size_t dropped = 100 * block.size() - read_what_is_there(pipe[0]).size();
     if (::write(output->get(), "later\n", 6) != 6) ::_exit(4);
     log.drain();
-    const std::string wanted = "\nroost-agent: " + std::to_string(dropped) + " bytes of output were dropped: nobody read it\nlater\n";
+    const std::string wanted =
+        "\nroost-agent: " + std::to_string(dropped) + " bytes of output were dropped: nobody read it\nlater\n";
     ::_exit(dropped > 0 && read_what_is_there(pipe[0]) == wanted ? 0 : 1);
   }
   int status = 0;

@@ -126,9 +126,8 @@ TEST(Chat, OfTheLargestMessagesAPageAndAClaimHaveFewerAndTheNextGoesOn) {
   std::vector<std::string> seen;
   int pages = 0;
   for (bool more = true; more && pages < 60; ++pages) {
-    const auto page = h.wait<Engine::History>([&](Done<Engine::History> done) {
-      h.engine().history(id, seen.empty() ? "" : seen.back(), 1000, std::move(done));
-    });
+    const auto page = h.wait<Engine::History>(
+        [&](Done<Engine::History> done) { h.engine().history(id, seen.empty() ? "" : seen.back(), 1000, std::move(done)); });
     ASSERT_TRUE(page.ok()) << page.error().message;
     for (const Message& message : page->messages) seen.push_back(message.id);
     more = page->more;

@@ -35,8 +35,8 @@ std::string describe_file(const struct stat& status) {
   return "{\"size\":" + std::to_string(status.st_size) + ",\"modified\":" + std::to_string(modified_us) + "}";
 }
 
-// Whether another place of a file can be read, where `place` cannot: that one is damaged then, and it is not the disk, or a share,
-// that is away for now.
+// Whether another place of a file can be read, where `place` cannot: that one is damaged then, and it is not the disk, or a
+// share, that is away for now.
 bool reads_elsewhere(int file, char* buffer, std::uint64_t place, std::uint64_t size) {
   const std::uint64_t other = place > 0 ? 0 : (size - 1) / kAlign * kAlign;
   ::posix_fadvise(file, static_cast<off_t>(other), kAlign, POSIX_FADV_DONTNEED);

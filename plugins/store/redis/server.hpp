@@ -93,8 +93,8 @@ class Server {
   Until::Clock::time_point last_look_;
 
   mutable std::mutex state_mutex_;
-  std::string fit_run_id_;     // the server that was checked last
-  std::string problem_;        // as logged last; empty: none
+  std::string fit_run_id_;        // the server that was checked last
+  std::string problem_;           // as logged last; empty: none
   std::string write_problem_;     // the same, of changes
   std::string sentinel_problem_;  // the same, of Sentinels
   std::string weakness_;          // of its durability, as logged last

@@ -60,7 +60,7 @@ struct Database::Request {
   const int done_fd;
   std::atomic<State> state{State::waiting};
   bool in_doubt = false;  // the writer's: a COMMIT with it failed that the log may hold
-  Outcome outcome;  // written before the state is `answered`, and that before done_fd turns readable
+  Outcome outcome;        // written before the state is `answered`, and that before done_fd turns readable
 };
 
 std::shared_ptr<Database> Database::open(const Options& options, const sdk::Log& log) {

@@ -469,7 +469,8 @@ TEST_F(S3Faults, OnlyS3sOwnWordMeansThatAnArchiveIsNotThere) {
   ASSERT_TRUE(direct_->put("a.zip", small_).ok());
   for (const std::string& body : {std::string(), std::string("<html><body>no such page</body></html>")}) {
     through([&](Exchange& exchange) { return exchange.reply(404, body), true; });
-    for (const Error& error : {plugin_->stat("a.zip").error(), plugin_->read("a.zip", 0, 1).error(), plugin_->remove("a.zip").error()}) {
+    for (const Error& error :
+         {plugin_->stat("a.zip").error(), plugin_->read("a.zip", 0, 1).error(), plugin_->remove("a.zip").error()}) {
       EXPECT_EQ(error.code, Code::unavailable);
       EXPECT_THAT(error.message, HasSubstr("backup.config.endpoint"));
     }
