@@ -228,7 +228,8 @@ TEST_F(KubernetesTasks, ARestoreWhoseJobSomebodyDeletedWaitsForTheEndOfItsPod) {
   const std::string pods = core("pods?labelSelector=batch.kubernetes.io%2Fjob-name%3Drestore-" + id + "-0badcafe");
   const auto running = [&](std::size_t count) {
     return eventually("its pod", [&] {
-      const auto& items = get(pods)["items"].items();
+      const Json list = get(pods);
+      const auto& items = list["items"].items();
       return items.size() == count && items.front()["status"]["phase"].str() == "Running";
     });
   };
