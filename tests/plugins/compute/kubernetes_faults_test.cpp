@@ -326,6 +326,10 @@ TEST_F(KubernetesFaults, ALateListTakesNothingForGoneThatCameMeanwhile) {
   live.join();
   EXPECT_EQ(observe(*compute, "000000de")["workload"]["incarnation"].str(), second);
   EXPECT_EQ(observe(*compute, "000000de", true)["workload"]["incarnation"].str(), second);
+  EXPECT_TRUE(eventually("the old one's end", [&] {
+    const Json list = get(pods);
+    return list["items"].items().size() == 1;
+  }));
   // Hidden it would not keep the next start waiting: two on one volume.
   patch(core("pods/" + get(pods)["items"].items().front()["metadata"]["name"].str()),
         Json::object({{"metadata", Json::object({{"finalizers", Json::array({"test.example.com/hold"})}})}}));
