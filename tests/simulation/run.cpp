@@ -769,6 +769,7 @@ std::string Run::readings_at_rest(const std::set<std::string>& read) {
   }
   if (plan_.lost_volumes) return {};  // what a late apply makes in the place of a lost one is an orphan
   for (auto& replica : replicas_) {
+    if (!replica) return "a replica is down";
     if (!replica->engine().statistics().leader) continue;
     const auto orphans = static_cast<std::size_t>(replica->engine().statistics().orphans);
     if (orphans > left.size()) return "there are orphans";

@@ -176,8 +176,9 @@ PodState read_pod(const Json& object) {
   const Json& main = container_named(status["containerStatuses"], container);
   pod.size = read_limits(main["resources"], pod.asked);
   pod.started = main["state"].has("running");
-  pod.over = pod.phase == "Succeeded" || pod.phase == "Failed";
-  pod.ended = pod.over || main["state"].has("terminated");
+  const bool final_phase = pod.phase == "Succeeded" || pod.phase == "Failed";
+  pod.over = final_phase && !pod.deleting;
+  pod.ended = final_phase || main["state"].has("terminated");
   pod.result = main["state"]["terminated"]["message"].str();
   for (const Json& init : status["initContainerStatuses"].items()) {
     if (!init["state"].has("running") && init["state"]["terminated"]["exitCode"].integer(1) != 0) read_trouble(init, pod);

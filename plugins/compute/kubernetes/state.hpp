@@ -43,9 +43,10 @@ struct PodState : Object {
   bool task = false;
   std::string phase;  // Pending, Running, Succeeded, Failed
   bool ready = false;
-  bool started = false;    // the container runs
-  bool ended = false;      // it ran to its end, which the pod's phase and the Job say a moment later
-  bool over = false;       // the pod itself is (phase Succeeded or Failed): nothing of it runs again, though it may stay for long
+  bool started = false;  // the container runs
+  bool ended = false;    // it ran to its end, which the pod's phase and the Job say a moment later
+  // The pod itself is (phase Succeeded or Failed) and nobody deletes it: nothing of it runs again, though it may stay for long.
+  bool over = false;
   std::string scheduling;  // reason why it is not scheduled
   std::string trouble;     // reason of a waiting or ended container, or of the pod
   std::string message;
