@@ -40,7 +40,7 @@ class Failover : public RedisTest {
     return Json::object({{"sentinels", std::move(sentinels)}, {"master_name", "roost"}, {"check_interval_ms", 100}});
   }
   static std::vector<std::string> names_of(int port) {  // one that is asked as two
-    return {"127.0.0.1:" + std::to_string(port), "localhost:" + std::to_string(port)};
+    return {"127.0.0.1:" + std::to_string(port), "127.0.0.2:" + std::to_string(port)};
   }
   static std::string nobody() { return "127.0.0.1:" + std::to_string(free_port()); }
   // One of three does not answer.

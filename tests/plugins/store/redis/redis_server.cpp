@@ -46,7 +46,7 @@ void RedisServer::start() {
   {
     std::ofstream out(conf);
     out << "dir " << directory_.string() << "\nunixsocket " << socket() << "\nlogfile " << (directory_ / "log").string()
-        << "\nport " << options_.port << "\nbind 127.0.0.1\n";
+        << "\nport " << options_.port << "\nbind 127.0.0.1 127.0.0.2\n";
     if (!options_.sentinel) out << "appendonly yes\nappendfsync always\nsave \"\"\n";
     for (const std::string& line : options_.lines) out << line << "\n";
   }
